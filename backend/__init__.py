@@ -1,0 +1,1 @@
+"""The system: domain rules, stores, queue, services, HTTP, watching and the process stack. Never imports Textual."""

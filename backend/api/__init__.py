@@ -1,0 +1,1 @@
+"""HTTP: routes by resource, bounded bodies, problem answers, request metrics."""

@@ -1,0 +1,1 @@
+"""Models, vocabulary and rules: pure, without input or output."""

@@ -1,0 +1,166 @@
+"""The words of the business, each once: states, outcomes, sources, queues.
+
+The database enforces the same words as check constraints (a test compares the two).
+A reschedule is an event of an appointment, never one of its states.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class AppointmentStatus(StrEnum):
+    """State of an appointment; the appointment row is the projection of its events."""
+
+    HELD = "held"
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    NO_SHOW = "no_show"
+
+
+ACTIVE_APPOINTMENT = frozenset(
+    {
+        AppointmentStatus.HELD,
+        AppointmentStatus.PENDING,
+        AppointmentStatus.CONFIRMED,
+        AppointmentStatus.IN_PROGRESS,
+    }
+)
+"""The states in which an appointment keeps its staff member busy."""
+
+
+class AppointmentEvent(StrEnum):
+    """What can happen to an appointment; appended, never changed."""
+
+    HELD = "held"
+    BOOKED = "booked"
+    CONFIRMED = "confirmed"
+    RESCHEDULED = "rescheduled"
+    STARTED = "started"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    NO_SHOW = "no_show"
+    RESTORED = "restored"
+    HOLD_EXPIRED = "hold_expired"
+
+
+class AppointmentSource(StrEnum):
+    """Where an appointment came from."""
+
+    CALL = "call"
+    CALCOM = "calcom"
+    CONSOLE = "console"
+    API = "api"
+    IMPORT = "import"
+
+
+class CallStatus(StrEnum):
+    """State of a call, in the provider's words (Retell `call_status`)."""
+
+    REGISTERED = "registered"
+    NOT_CONNECTED = "not_connected"
+    ONGOING = "ongoing"
+    ENDED = "ended"
+    ERROR = "error"
+
+
+class CallOutcome(StrEnum):
+    """What a finished call led to."""
+
+    BOOKED = "booked"
+    ENQUIRY = "enquiry"
+    RESCHEDULED = "rescheduled"
+    CANCELLED = "cancelled"
+    CALLBACK = "callback"
+    TRANSFER = "transfer"
+    HANGUP = "hangup"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+
+class Sentiment(StrEnum):
+    """The caller's mood as the provider judged it."""
+
+    NEGATIVE = "negative"
+    NEUTRAL = "neutral"
+    POSITIVE = "positive"
+    UNKNOWN = "unknown"
+
+
+class CallbackState(StrEnum):
+    """State of a request to call a customer back."""
+
+    OPEN = "open"
+    DONE = "done"
+    DROPPED = "dropped"
+
+
+class Provider(StrEnum):
+    """Who sends webhooks."""
+
+    RETELL = "retell"
+    CALCOM = "calcom"
+
+
+class InboxState(StrEnum):
+    """State of an accepted webhook delivery."""
+
+    ACCEPTED = "accepted"
+    """Stored, its job is queued or running."""
+    PROCESSED = "processed"
+    """Its effect is in the database."""
+    QUARANTINED = "quarantined"
+    """No tenant is known for it: waits for an operator, has no job."""
+    HELD = "held"
+    """Its job was held after its last attempt."""
+    IGNORED = "ignored"
+    """Understood, and nothing follows from it (an event of a kind nobody needs)."""
+
+
+class RejectReason(StrEnum):
+    """Why a delivery was refused."""
+
+    SIGNATURE_MISSING = "signature_missing"
+    SIGNATURE_WRONG = "signature_wrong"
+    STALE = "stale"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+
+
+class QueueName(StrEnum):
+    """The queues; each is worked off by a process of its own."""
+
+    WEBHOOKS = "webhooks"
+    APPOINTMENTS = "appointments"
+    DEFAULT = "default"
+    NOTIFICATIONS = "notifications"
+
+
+class RunOutcome(StrEnum):
+    """How one attempt at a job ended."""
+
+    DONE = "done"
+    RETRY = "retry"
+    HELD = "held"
+    RELEASED = "released"
+    """Given back unfinished because the worker was told to stop."""
+
+
+class HeldState(StrEnum):
+    """What became of a held job."""
+
+    HELD = "held"
+    RETRIED = "retried"
+    DISCARDED = "discarded"
+
+
+class Verdict(StrEnum):
+    """Judgement of one check. Unknown always comes with its reason and never counts as ok."""
+
+    OK = "ok"
+    WARN = "warn"
+    CRIT = "crit"
+    UNKNOWN = "unknown"

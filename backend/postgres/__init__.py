@@ -1,0 +1,1 @@
+"""PostgreSQL: pools, roles, migrations and one module of queries for each aggregate."""

@@ -1,0 +1,1 @@
+"""Retell and Cal.com: signatures, payloads, clients. Nothing provider-specific stands elsewhere."""

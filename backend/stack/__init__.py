@@ -1,0 +1,1 @@
+"""The process stack: supervisor, embedded servers, control socket, and where everything lives."""

@@ -1,0 +1,1 @@
+"""Valkey: client, snapshot store and notices. Holds only what can be rebuilt."""

@@ -1,0 +1,1 @@
+"""Watching: snapshots, the collectors that take them, the publisher, the reader and metrics."""

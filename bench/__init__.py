@@ -1,0 +1,1 @@
+"""Benchmarks: each a command that measures its own anchor in the same run."""

@@ -1,0 +1,1 @@
+"""Tests: they read as sentences of the specification."""
