@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -32,7 +31,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
         """Replace the file in one step."""
         temporary = path.with_suffix(".new")
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self)))
-        os.replace(temporary, path)
+        temporary.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Endpoints:
