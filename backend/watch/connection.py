@@ -1,0 +1,42 @@
+"""Connections that watch: short limits on every statement, so that watching never waits long behind the watched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from backend.postgres.address import PostgresAddress, Role
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+
+STATEMENT_MS = 1500
+"""Longest run of one statement, kept by the server."""
+
+LOCK_MS = 100
+"""Longest wait for a lock: behind a migration a figure is unknown rather than late."""
+
+
+async def open_watch_connection(address: PostgresAddress, role: Role, *, application: str) -> Connection:
+    """A connection for collecting with the limits above, without just-in-time compilation.
+
+    Raises OSError, TimeoutError or asyncpg.PostgresError when the database does not let it in.
+    """
+    from backend.postgres.pools import connect
+
+    connection = await connect(address, role, application=application)
+    await connection.execute(
+        f"set statement_timeout = {STATEMENT_MS}; set lock_timeout = {LOCK_MS}; set jit = off;"
+        " set idle_in_transaction_session_timeout = '5s'"
+    )
+    return connection
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether the failure means that the connection is of no more use (as against: one statement failed)."""
+    import asyncpg
+
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in {"08", "53", "57"} and error.sqlstate != "57014"
+    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | EOFError)

@@ -1,0 +1,34 @@
+"""How often each domain is collected, and from which age on a picture of it is called stale."""
+
+from __future__ import annotations
+
+from backend.watch.snapshots import DOMAINS
+
+INTERVAL_S: dict[str, float] = {
+    "calls": 1.0,
+    "appointments": 1.0,
+    "queues": 1.0,
+    "database": 2.0,
+    "fleet": 2.0,
+    "business": 2.0,
+}
+"""Time between two collections when nothing asks for one sooner."""
+
+NOTICED = frozenset({"calls", "appointments"})
+"""Domains that are collected at once when a notice says that they changed."""
+
+NOTICED_S = 0.25
+"""Shortest time between two collections of a noticed domain."""
+
+COST_FACTOR = 100.0
+"""A domain rests so many times as long as its last collection took: no collector takes more than 1 % of a core."""
+
+REST_LIMIT_S = 10.0
+"""Longest rest that the cost factor may impose."""
+
+assert set(INTERVAL_S) == set(DOMAINS)
+
+
+def live_s(domain: str) -> float:
+    """A snapshot younger than this is live; an older one is stale."""
+    return max(3.0, 3.0 * INTERVAL_S[domain])
