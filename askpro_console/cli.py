@@ -1,0 +1,181 @@
+"""The command line: finds the command, loads only its module, and turns what it raises into words and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted, 141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple, NoReturn, Protocol, cast
+
+from askpro_console.refusal import Refused, WrongUsage, nearest
+
+
+class Command(Protocol):
+    """What a module in `askpro_console.commands` offers."""
+
+    NAME: str
+    HELP: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; the result is the exit code."""
+
+
+class Entry(NamedTuple):
+    """One line of `askpro --help`, known without importing the command."""
+
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "up": Entry("up", "start the system and wait until it is ready"),
+    "down": Entry("down", "stop the system: finish what runs, then shut down"),
+    "status": Entry("status", "say whether the system is ready, and list its processes"),
+    "logs": Entry("logs", "print or follow the logs of the processes"),
+    "show": Entry("show", "print what a screen shows: calls, appointments, queues, database, fleet, business"),
+    "queue": Entry("queue", "look at queues and held jobs, retry them"),
+    "intake": Entry("intake", "look at webhooks: quarantine, rejected deliveries, replay"),
+    "company": Entry("company", "apply or export a company's declaration"),
+    "simulate": Entry("simulate", "send signed traffic and check what became of it"),
+    "bench": Entry("bench", "measure this machine"),
+    "doctor": Entry("doctor", "check machine, configuration and system; say what to do"),
+    "config": Entry("config", "print every setting and where it comes from"),
+    "secrets": Entry("secrets", "list, set and check secrets"),
+    "db": Entry("db", "migrate the database, verify what is in it"),
+}
+"""The public commands, in the order in which help lists them."""
+
+HIDDEN: dict[str, Entry] = {
+    "process": Entry("process", "run one process of the system in the foreground"),
+    "chaos": Entry("chaos", "kill processes under traffic and check that nothing is lost"),
+}
+"""Commands for the system itself and its makers."""
+
+USAGE = "askpro [--profile NAME] [COMMAND] [arguments]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; raises nothing but SystemExit from argparse's own help."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except Refused as refused:
+        return _say(refused, as_json="--json" in arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at exit: give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = _Parser(prog="askpro", usage=USAGE, add_help=False)
+    _global_options(parser)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    parser.add_argument("--demo", action="store_true")
+    parser.add_argument("command", nargs="?")
+    parser.add_argument("rest", nargs=argparse.REMAINDER)
+    top = parser.parse_args(arguments)
+    if top.version:
+        print(f"askpro {version()}")  # noqa: T201
+        return 0
+    if top.help and top.command is None:
+        print(help_text())  # noqa: T201
+        return 0
+    if top.profile is not None:
+        os.environ["ASKPRO_PROFILE"] = top.profile
+    if top.command is None:
+        from askpro_console.start import open_console
+
+        return open_console(demo=top.demo)
+    rest = ["--help", *top.rest] if top.help else list(top.rest)
+    if top.demo:
+        rest.insert(0, "--demo")
+    return _run_command(top.command, rest)
+
+
+def _run_command(name: str, rest: list[str]) -> int:
+    entry = COMMANDS.get(name) or HIDDEN.get(name)
+    if entry is None:
+        near = nearest(name, COMMANDS)
+        hint = f"Did you mean `askpro {near}`?" if near else "`askpro --help` lists the commands."
+        raise WrongUsage(f"There is no command `{name}`.", hint)
+    command = cast("Command", import_module(f"askpro_console.commands.{entry.module}"))
+    parser = _Parser(prog=f"askpro {name}", description=sentence(command.HELP))
+    _global_options(parser)
+    command.configure(parser)
+    args = parser.parse_args(rest)
+    if args.profile is not None:
+        os.environ["ASKPRO_PROFILE"] = args.profile
+    return command.run(args)
+
+
+def _global_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", metavar="NAME", help="settings profile, instead of the one the file names")
+
+
+def _say(refused: Refused, *, as_json: bool) -> int:
+    if as_json:
+        import json
+
+        told = {"error": refused.message, "hint": refused.hint}
+        print(json.dumps(told, ensure_ascii=False))  # noqa: T201
+    else:
+        lines = (f"askpro: {refused.message}", refused.hint)
+        print("\n".join(line for line in lines if line), file=sys.stderr)  # noqa: T201
+    return refused.exit_code
+
+
+def help_text() -> str:
+    """The text of `askpro --help`."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {entry.help}" for name, entry in COMMANDS.items())
+    return f"""usage: {USAGE}
+
+Without a command: open the console, and start the system first when none runs (--demo: with demo traffic).
+
+commands:
+{commands}
+
+options:
+  --profile NAME  settings profile, instead of the one the file names
+  --version       print the version
+  -h, --help      print this; `askpro COMMAND --help` explains a command
+
+Everything that prints takes --json. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration."""
+
+
+def version() -> str:
+    """The version of the installed package."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("askpro-console")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital and a full stop, as help and messages print it."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse whose errors leave by our own border: one sentence, exit code 2, JSON when asked for."""
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.removeprefix("askpro").strip()
+        raise WrongUsage(f"{command}: {message}" if command else message, f"`{self.prog} --help` shows what it takes.")

@@ -1,0 +1,31 @@
+"""How a command says no: one exception for the command line's border, carrying what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class Refused(Exception):
+    """A command that cannot do what was asked, in words for the person who asked. The program exits with 1."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        """What to do about it; empty when the message says it all."""
+
+
+class WrongUsage(Refused):
+    """The command line or the configuration is wrong. The program exits with 2."""
+
+    exit_code = 2
+
+
+def nearest(word: str, right: Iterable[str], *, cutoff: float = 0.55) -> str | None:
+    """The right word that `word` was most likely meant to be, or None when none is close (0 anything, 1 equal)."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(right), n=1, cutoff=cutoff)
+    return found[0] if found else None

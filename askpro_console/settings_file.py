@@ -1,0 +1,279 @@
+"""Reading the settings: the TOML file's active profile, the environment over it, every mistake named with its place.
+
+A mistake is reported with file, line and key, and with the nearest right key or value; all of them at once.
+Profiles that are not active are checked too, so that a typo in `production` is found on a developer's machine.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from askpro_console.refusal import WrongUsage, nearest
+from askpro_console.settings import Settings, Size
+
+DEFAULT_PROFILE = "local"
+KNOWN_PROFILES = ("local", "production")
+"""These can be chosen even when the file does not mention them; they then hold the defaults."""
+
+ENVIRONMENT_PREFIX = "ASKPRO_"
+LIKE_A_SETTING = 0.85
+"""A variable whose name is so similar to a setting's is a typo, not somebody else's variable."""
+
+_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+
+
+class SettingsWrong(WrongUsage):
+    """The settings file or a variable of the environment says something that cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting."""
+
+    key: str
+    """Dotted: `api.port`."""
+    kind: Any
+    """Its type, with limits."""
+    default: object
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return ENVIRONMENT_PREFIX + self.key.replace(".", "_").upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings in force, and how they came about."""
+
+    settings: Settings
+    profile: str
+    profiles: tuple[str, ...]
+    """Profiles that can be chosen."""
+    origins: Mapping[str, str]
+    """Dotted key to `default`, `askpro.toml:12` or the variable's name."""
+    file: Path
+    file_exists: bool
+
+
+def fields() -> tuple[Field, ...]:
+    """Every setting, in the order of the records."""
+    return tuple(_fields_of(Settings, ""))
+
+
+def _fields_of(record: type[msgspec.Struct], prefix: str) -> Iterator[Field]:
+    hints = get_type_hints(record, include_extras=True)
+    for info in msgspec.structs.fields(record):
+        kind = hints[info.name]
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            yield from _fields_of(kind, f"{prefix}{info.name}.")
+        else:
+            yield Field(prefix + info.name, kind, info.default)
+
+
+def load(file: Path, environ: Mapping[str, str]) -> Loaded:
+    """The settings of the active profile: `ASKPRO_PROFILE`, else the file's `profile`, else `local`.
+
+    Raises:
+        SettingsWrong: with every mistake found, each on a line of its own.
+    """
+    document, lines, mistakes = _read(file)
+    profiles = document.get("profiles", {})
+    if not isinstance(profiles, dict):
+        raise SettingsWrong(f"{file}: `profiles` must be tables such as [profiles.{DEFAULT_PROFILE}]")
+    known = {field.key: field for field in fields()}
+    values: dict[str, dict[str, tuple[object, int]]] = {}
+    for key in document.keys() - {"profile", "profiles"}:
+        mistakes.append(_at(file, lines, (key,)) + _unknown(key, ["profile", "profiles"]))
+    for name, table in profiles.items():
+        values[name] = {}
+        if not isinstance(table, dict):
+            mistakes.append(_at(file, lines, ("profiles", name)) + f"`profiles.{name}` must be a table")
+            continue
+        for path, value in _leaves(table, known):
+            key, line = ".".join(path), _line(lines, ("profiles", name, *path))
+            try:
+                values[name][key] = (_checked(key, value, known), line)
+            except ValueError as wrong:
+                mistakes.append(f"{file}:{line}: {wrong}")
+    available = tuple(dict.fromkeys((*profiles, *KNOWN_PROFILES)))
+    profile, chosen_at = _profile(document, environ, file, lines)
+    if profile not in available:
+        mistakes.append(f"{chosen_at}: there is no profile `{profile}`{_perhaps(profile, available)}")
+    merged = {key: (value, f"{file.name}:{line}") for key, (value, line) in values.get(profile, {}).items()}
+    merged |= _from_environment(environ, known, mistakes)
+    if mistakes:
+        raise SettingsWrong("\n".join(mistakes))
+    return Loaded(
+        settings=_build({key: value for key, (value, _) in merged.items()}),
+        profile=profile,
+        profiles=available,
+        origins={key: merged[key][1] if key in merged else "default" for key in known},
+        file=file,
+        file_exists=file.exists(),
+    )
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int], list[str]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        return tomllib.loads(text), key_lines(text), []
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, {}, []
+    except tomllib.TOMLDecodeError as wrong:
+        raise SettingsWrong(f"{file}: not TOML: {wrong}") from wrong
+    except UnicodeDecodeError as wrong:
+        raise SettingsWrong(f"{file}: not UTF-8 text: {wrong}") from wrong
+    except OSError as wrong:
+        raise SettingsWrong(f"{file}: cannot be read: {wrong.strerror}") from wrong
+
+
+def _profile(
+    document: Mapping[str, Any], environ: Mapping[str, str], file: Path, lines: Mapping[tuple[str, ...], int]
+) -> tuple[str, str]:
+    if from_environment := environ.get("ASKPRO_PROFILE"):
+        return from_environment, "--profile or ASKPRO_PROFILE"
+    chosen = document.get("profile", DEFAULT_PROFILE)
+    return str(chosen), f"{file}:{_line(lines, ('profile',))}"
+
+
+def _leaves(table: Mapping[str, Any], known: Mapping[str, Field], prefix: tuple[str, ...] = ()) -> Iterator[Any]:
+    """The paths and values in a profile's table; a table that is no section is a leaf, to be refused."""
+    sections = {tuple(key.split(".")[:-1]) for key in known} - {()}
+    for name, value in table.items():
+        path = (*prefix, name)
+        if isinstance(value, dict) and path in sections:
+            yield from _leaves(value, known, path)
+        else:
+            yield path, value
+
+
+def _checked(key: str, value: object, known: Mapping[str, Field]) -> object:
+    field = known.get(key)
+    if field is None:
+        sections = {other.split(".")[0] for other in known if "." in other}
+        if key in sections:
+            raise ValueError(f"`{key}` must be a table, as in [profiles.{DEFAULT_PROFILE}.{key}]")
+        raise ValueError(_unknown(key, [*known, *sections] if "." not in key else list(known)))
+    return _converted(field, value, strict=True)
+
+
+def _converted(field: Field, value: object, *, strict: bool) -> object:
+    """`value` as the field's type. Raises ValueError that names key, value and what would be right."""
+    if field.kind is Size and isinstance(value, str):
+        return _size(field.key, value)
+    kind = Annotated[int, msgspec.Meta(ge=0)] if field.kind is Size else field.kind
+    try:
+        return msgspec.convert(value, type=kind, strict=strict)
+    except msgspec.ValidationError as wrong:
+        shown = repr(value) if isinstance(value, str) else str(value)
+        if get_origin(field.kind) is Literal:
+            choices = [str(choice) for choice in get_args(field.kind)]
+            near = _perhaps(str(value), choices)
+            raise ValueError(f"`{field.key}` is {shown}, but must be one of {', '.join(choices)}{near}") from wrong
+        raise ValueError(f"`{field.key}` is {shown}: {str(wrong).lower()}") from wrong
+
+
+def _size(key: str, text: str) -> int:
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"`{key}` is {text!r}, but must be a size such as 1048576, '512 MB' or '1 GB'")
+    return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+def _from_environment(
+    environ: Mapping[str, str], known: Mapping[str, Field], mistakes: list[str]
+) -> dict[str, tuple[object, str]]:
+    variables = {field.variable: field for field in known.values()}
+    found: dict[str, tuple[object, str]] = {}
+    for name, text in environ.items():
+        if not name.startswith(ENVIRONMENT_PREFIX) or not text:
+            continue
+        if (field := variables.get(name)) is None:
+            if near := mistyped(name, variables):
+                mistakes.append(f"environment: there is no setting {name}; did you mean {near}?")
+            continue
+        try:
+            found[field.key] = (_converted(field, text, strict=False), name)
+        except ValueError as wrong:
+            mistakes.append(f"environment: {name}: {wrong}")
+    return found
+
+
+def mistyped(name: str, variables: Mapping[str, Field]) -> str | None:
+    """The setting's variable that `name` was meant to be, when it is so similar that it can be nothing else."""
+    if name.startswith(("ASKPRO_SECRET_", "ASKPRO_HOME", "ASKPRO_PROFILE")):
+        return None
+    return nearest(name, variables, cutoff=LIKE_A_SETTING)
+
+
+def _build(values: Mapping[str, object]) -> Settings:
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *section, name = key.split(".")
+        (nested.setdefault(section[0], {}) if section else nested)[name] = value
+    return msgspec.convert(nested, type=Settings)
+
+
+def _unknown(key: str, right: list[str]) -> str:
+    return f"there is no setting `{key}`{_perhaps(key, right)}"
+
+
+def _perhaps(word: str, right: Iterable[str]) -> str:
+    near = nearest(word, right)
+    return f"; did you mean `{near}`?" if near else ""
+
+
+def _at(file: Path, lines: Mapping[tuple[str, ...], int], path: tuple[str, ...]) -> str:
+    return f"{file}:{_line(lines, path)}: "
+
+
+def _line(lines: Mapping[tuple[str, ...], int], path: tuple[str, ...]) -> int:
+    """The line of a key, or of the nearest thing around it."""
+    while path:
+        if path in lines:
+            return lines[path]
+        path = path[:-1]
+    return 1
+
+
+_HEADER = re.compile(r"\s*\[{1,2}\s*(?P<path>[^\]]+?)\s*\]")
+_KEY = re.compile(
+    r"\s*(?P<path>(?:[\w-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[\w-]+|\"[^\"]*\"|'[^']*'))*)\s*=\s*(?P<value>.*)"
+)
+_PART = re.compile(r"[\w-]+|\"[^\"]*\"|'[^']*'")
+
+
+def key_lines(text: str) -> dict[tuple[str, ...], int]:
+    """Line (from 1) of every table header and key of a TOML document that is known to be well formed.
+
+    Keys inside inline tables and arrays are not listed: their line is that of the key before the `=`.
+    """
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    open_quote = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if open_quote:
+            open_quote = "" if open_quote in line else open_quote
+            continue
+        if header := _HEADER.match(line):
+            table = _parts(header["path"])
+            lines.setdefault(table, number)
+        elif key := _KEY.match(line):
+            lines.setdefault((*table, *_parts(key["path"])), number)
+            for quote in ('"""', "'''"):
+                if key["value"].startswith(quote) and quote not in key["value"][3:]:
+                    open_quote = quote
+    return lines
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in _PART.findall(path))
