@@ -34,3 +34,14 @@ class PostgresAddress:
     database: str
     passwords: Mapping[str, str] = field(repr=False)
     """Password of each login role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superuser:
+    """Address of the server for its administrator: used once, to set up roles and database, never at run time."""
+
+    host: str
+    """A host name, or the directory of the Unix socket."""
+    port: int = 5432
+    user: str = "postgres"
+    password: str | None = field(default=None, repr=False)
