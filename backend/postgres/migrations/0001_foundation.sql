@@ -2,8 +2,7 @@
 -- Runs as askpro_owner in one transaction. Times are UTC (timestamptz); zones are IANA names beside them;
 -- money is whole cents; keys are UUIDv7.
 
-create extension if not exists btree_gist with schema public;
-create extension if not exists pg_trgm with schema public;
+-- The extensions btree_gist and pg_trgm are there already (backend.postgres.bootstrap).
 
 -- The tenant of this transaction; null when none is set, and then no tenant row is visible.
 create function current_company() returns uuid
@@ -51,10 +50,10 @@ create index phone_numbers_company_branch on phone_numbers (company_id, branch_i
 create table agents (
     agent_id    text primary key,
     company_id  uuid not null references companies,
-    branch_id   uuid references branches
+    branch_id   uuid,
+    foreign key (company_id, branch_id) references branches (company_id, id)
 );
-create index agents_company on agents (company_id);
-create index agents_branch on agents (branch_id);
+create index agents_company_branch on agents (company_id, branch_id);
 
 create table services (
     id                uuid primary key default uuidv7(),
@@ -133,21 +132,25 @@ create table customers (
     notes              text not null default '',
     is_vip             boolean not null default false,
     no_show_count      integer not null default 0,
-    preferred_branch_id uuid references branches,
-    preferred_staff_id uuid references staff,
+    preferred_branch_id uuid,
+    preferred_staff_id uuid,
     consented_at       timestamptz,
     erased_at          timestamptz,
     version            integer not null default 1,
     created_at         timestamptz not null default now(),
     updated_at         timestamptz not null default now(),
-    unique (company_id, id)
+    unique (company_id, id),
+    foreign key (company_id, preferred_branch_id) references branches (company_id, id),
+    foreign key (company_id, preferred_staff_id) references staff (company_id, id)
 );
 comment on column customers.name_key is 'folded full name (backend.domain.names.name_key): equal keys agree';
 create index idx_customers_company_phone on customers (company_id, phone);
 create index idx_customers_company_email on customers (company_id, email);
 create index customers_company_name on customers (company_id, name_key, id);
-create index customers_preferred_branch on customers (preferred_branch_id);
-create index customers_preferred_staff on customers (preferred_staff_id);
+create index customers_preferred_branch on customers (company_id, preferred_branch_id)
+    where preferred_branch_id is not null;
+create index customers_preferred_staff on customers (company_id, preferred_staff_id)
+    where preferred_staff_id is not null;
 -- One person of one name on one line: the guard behind find-or-create.
 create unique index customers_one_per_phone_and_name on customers (company_id, phone, name_key)
     where phone is not null and erased_at is null;
@@ -157,7 +160,7 @@ create unique index customers_one_per_phone_and_name on customers (company_id, p
 create table calls (
     id                   uuid primary key default uuidv7(),
     company_id           uuid not null references companies,
-    branch_id            uuid references branches,
+    branch_id            uuid,
     provider             text not null check (provider in ('retell', 'calcom')),
     provider_call_id     text not null,
     agent_id             text,
@@ -185,6 +188,8 @@ create table calls (
     updated_at           timestamptz not null default now(),
     unique (provider, provider_call_id),
     unique (company_id, id),
+    check (ended_at is null or duration_ms is null or duration_ms >= 0),
+    foreign key (company_id, branch_id) references branches (company_id, id),
     foreign key (company_id, customer_id) references customers (company_id, id)
 );
 comment on column calls.events is 'kinds of provider events folded into this row, sorted';
@@ -194,7 +199,7 @@ create index calls_company_started on calls (company_id, started_at desc, id des
 create index calls_started on calls (started_at desc, id desc);
 create index calls_customer on calls (company_id, customer_id, started_at desc);
 create index calls_ongoing on calls (started_at) where status in ('registered', 'ongoing');
-create index calls_branch on calls (branch_id);
+create index calls_branch on calls (company_id, branch_id);
 create index calls_from on calls (company_id, from_number, started_at desc);
 
 -- Appointments ------------------------------------------------------------------------------------------------------
@@ -270,7 +275,8 @@ create table appointment_events (
     unique (appointment_id, version),
     foreign key (company_id, appointment_id) references appointments (company_id, id)
 );
-comment on column appointment_events.data is 'the fields that this event set, by column name';
+comment on column appointment_events.data is
+    'the fields that this event set, by column name; nothing personal, so that erasure never has to touch the log';
 create index appointment_events_appointment on appointment_events (company_id, appointment_id, version);
 create trigger appointment_events_append_only before update or delete or truncate on appointment_events
     for each statement execute function refuse_change();
@@ -303,20 +309,22 @@ create table webhook_inbox (
     event        text not null,
     subject      text not null,
     company_id   uuid references companies,
-    branch_id    uuid references branches,
+    branch_id    uuid,
     body         bytea not null,
     headers      jsonb not null default '{}',
     received_at  timestamptz not null default now(),
     state        text not null check (state in ('accepted', 'processed', 'quarantined', 'held', 'ignored')),
     error        text,
     processed_at timestamptz,
-    unique (provider, dedup_key)
+    unique (provider, dedup_key),
+    check (company_id is not null or state in ('quarantined', 'ignored')),
+    foreign key (company_id, branch_id) references branches (company_id, id)
 );
 comment on column webhook_inbox.subject is 'what the delivery is about: the provider''s call id or booking uid';
 comment on column webhook_inbox.body is 'the raw bytes as signed';
 create index webhook_inbox_subject on webhook_inbox (provider, subject, id);
 create index webhook_inbox_company on webhook_inbox (company_id, received_at desc);
-create index webhook_inbox_branch on webhook_inbox (branch_id);
+create index webhook_inbox_branch on webhook_inbox (company_id, branch_id) where branch_id is not null;
 create index webhook_inbox_received on webhook_inbox (received_at);
 create index webhook_inbox_unfinished on webhook_inbox (state, received_at) where state in ('accepted', 'quarantined', 'held');
 
@@ -419,3 +427,32 @@ create policy intake on phone_numbers for select to askpro_intake using (true);
 create policy intake on agents for select to askpro_intake using (true);
 create policy intake on companies for select to askpro_intake using (true);
 create policy intake on webhook_inbox to askpro_intake using (true) with check (true);
+
+-- Grants ------------------------------------------------------------------------------------------------------------
+-- What a role may do at most; which rows it may do it to is the policies' part. Nobody may delete business records.
+
+alter default privileges in schema askpro grant select on tables to askpro_watch, askpro_console;
+alter default privileges in schema askpro revoke execute on functions from public;
+revoke execute on all functions in schema askpro from public;
+grant execute on function current_company() to askpro_api, askpro_worker, askpro_watch, askpro_console, askpro_setup,
+    askpro_intake;
+
+grant select on all tables in schema askpro to askpro_watch, askpro_console;
+
+grant select on companies, branches, phone_numbers, agents, services, staff, staff_branches, staff_services, working_hours,
+    customers, calls, appointments, appointment_events, callback_requests, webhook_inbox to askpro_api, askpro_worker;
+grant insert, update on customers, calls, appointments, callback_requests to askpro_api, askpro_worker;
+grant insert on appointment_events to askpro_api, askpro_worker;
+
+grant update, delete on webhook_inbox to askpro_worker;
+grant select, delete on webhook_rejects to askpro_worker;
+grant select, insert, update, delete on job_runs, held_jobs, workers to askpro_worker;
+
+grant select, insert, update, delete on companies, branches, phone_numbers, agents, services, staff, staff_branches,
+    staff_services, working_hours to askpro_setup;
+grant select, insert, update on customers, calls, appointments, callback_requests, webhook_inbox to askpro_setup;
+grant select, insert on appointment_events, job_runs to askpro_setup;
+
+grant select on companies, branches, phone_numbers, agents to askpro_intake;
+grant select, insert, update on webhook_inbox to askpro_intake;
+grant select, insert, update on webhook_rejects to askpro_intake;
