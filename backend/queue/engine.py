@@ -6,26 +6,21 @@ The names stand here in full, so that nothing in a process's environment can cha
 
 from __future__ import annotations
 
-from typing import TypeAlias, cast
+from typing import cast
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder
 from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
-"""A connection of one's own, or one borrowed from a pool."""
-
-CHANNEL = "ch_pgqueuer"
-"""PostgreSQL's notification channel on which the engine announces changes of its table."""
+from backend.postgres.pools import Connection
 
 SETTINGS = DBSettings(
     prefix="",
     db_schema="askpro",
-    channel=Channel(CHANNEL),
+    channel=Channel("ch_pgqueuer"),
     function="fn_pgqueuer_changed",
     statistics_table="pgqueuer_statistics",
     queue_status_type="pgqueuer_status",
@@ -36,6 +31,9 @@ SETTINGS = DBSettings(
     durability=Durability.durable,
     widen_id=True,
 )
+
+BUILDER = QueryQueueBuilder(SETTINGS)
+"""Shared, because it remembers the statements it has put together."""
 
 
 def queries(connection: Connection) -> Queries:
@@ -48,8 +46,9 @@ def queries(connection: Connection) -> Queries:
     )
 
 
-BUILDER = QueryQueueBuilder(SETTINGS)
-"""Shared, because it remembers the statements it has put together."""
+def channel_of(queue: str) -> str:
+    """The notification channel that rings when a job of this queue was put in and may start."""
+    return f"askpro_queue_{queue}"
 
 
 async def install(connection: Connection) -> None:

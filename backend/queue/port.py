@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from backend.queue.engine import Connection, queries
+from backend.postgres.pools import Connection
+from backend.queue.engine import queries
 
 COMPANY_HEADER = "company"
 """Job header that carries the tenant's id."""
