@@ -96,4 +96,4 @@ async def listen(client: Redis, channel: str) -> AsyncIterator[str | None]:
     finally:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(EXCHANGE_S):
-                await pubsub.aclose()
+                await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis leaves it without annotations

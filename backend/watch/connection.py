@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 STATEMENT_MS = 1500
 """Longest run of one statement, kept by the server."""
 
+COMMAND_S = 1.8
+"""Longest wait for an answer, in case the link is dead."""
+
 LOCK_MS = 100
 """Longest wait for a lock: behind a migration a figure is unknown rather than late."""
 
@@ -25,10 +28,11 @@ async def open_watch_connection(address: PostgresAddress, role: Role, *, applica
     """
     from backend.postgres.pools import connect
 
-    connection = await connect(address, role, application=application)
+    connection = await connect(address, role, application=application, command_timeout=COMMAND_S)
     await connection.execute(
         f"set statement_timeout = {STATEMENT_MS}; set lock_timeout = {LOCK_MS}; set jit = off;"
-        " set idle_in_transaction_session_timeout = '5s'"
+        # Planning a collector's statement takes as long as running it, and its parameters never change the plan.
+        " set plan_cache_mode = force_generic_plan; set idle_in_transaction_session_timeout = '5s'"
     )
     return connection
 

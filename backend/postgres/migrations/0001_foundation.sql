@@ -196,7 +196,7 @@ comment on column calls.events is 'kinds of provider events folded into this row
 create index idx_calls_company_created on calls (company_id, created_at);
 create index calls_company_started on calls (company_id, started_at desc, id desc)
     include (status, outcome, duration_ms, cost_cents);
-create index calls_started on calls (started_at desc, id desc);
+create index calls_started on calls (started_at desc, id desc) include (company_id, outcome, duration_ms, cost_cents);
 create index calls_customer on calls (company_id, customer_id, started_at desc);
 create index calls_ongoing on calls (started_at) where status in ('registered', 'ongoing');
 create index calls_branch on calls (company_id, branch_id);
@@ -255,8 +255,8 @@ create index idx_appointments_company_customer_date on appointments (company_id,
 create index idx_appointments_staff_date on appointments (staff_id, starts_at, status);
 create index idx_company_status_date on appointments (company_id, status, starts_at);
 create index appointments_company_date on appointments (company_id, starts_at) include (status, price_cents);
-create index appointments_created on appointments (created_at);
-create index appointments_starts on appointments (starts_at);
+create index appointments_created on appointments (created_at) include (company_id, price_cents);
+create index appointments_starts on appointments (starts_at) include (status);
 create index appointments_call on appointments (company_id, call_id);
 create index appointments_service on appointments (company_id, service_id);
 create index appointments_branch on appointments (company_id, branch_id);
@@ -325,7 +325,7 @@ comment on column webhook_inbox.body is 'the raw bytes as signed';
 create index webhook_inbox_subject on webhook_inbox (provider, subject, id);
 create index webhook_inbox_company on webhook_inbox (company_id, received_at desc);
 create index webhook_inbox_branch on webhook_inbox (company_id, branch_id) where branch_id is not null;
-create index webhook_inbox_received on webhook_inbox (received_at);
+create index webhook_inbox_received on webhook_inbox (received_at) include (state, processed_at);
 create index webhook_inbox_unfinished on webhook_inbox (state, received_at) where state in ('accepted', 'quarantined', 'held');
 
 create table webhook_rejects (
@@ -352,13 +352,15 @@ create table job_runs (
     worker_id   uuid not null,
     started_at  timestamptz not null default now(),
     ended_at    timestamptz,
+    waited_ms   integer,
     outcome     text check (outcome in ('done', 'retry', 'held', 'released')),
     error       text,
     primary key (job_id, started_at)
 );
 comment on table job_runs is 'one row for each start of a job; a row without an end after its worker is gone is a crash';
+comment on column job_runs.waited_ms is 'from when the job might have started until it did';
 create index job_runs_started on job_runs (started_at);
-create index job_runs_entrypoint on job_runs (entrypoint, ended_at) include (started_at, outcome);
+create index job_runs_entrypoint on job_runs (entrypoint, ended_at) include (started_at, waited_ms, outcome);
 
 create table held_jobs (
     job_id      bigint primary key,
