@@ -26,7 +26,7 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` for all."""
-    port: Port = 8420
+    port: Port = 8400
     """Port to listen on."""
     port_tries: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
     """How many ports to try, upwards from `port`, when it is taken; 1 insists on `port`."""

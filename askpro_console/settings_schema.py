@@ -1,0 +1,89 @@
+"""The settings described for people and editors: docstrings by key, and a JSON Schema of the file."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from functools import cache
+from typing import Any, get_type_hints
+
+import msgspec
+
+from askpro_console import settings
+from askpro_console.settings import Settings, Size
+
+
+@cache
+def descriptions() -> dict[str, str]:
+    """The docstring under each field of the records, by dotted key."""
+    told = _docstrings()
+    found: dict[str, str] = {}
+    for name, kind in get_type_hints(Settings).items():
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            found |= {f"{name}.{field}": told[kind.__name__, field] for field in kind.__struct_fields__}
+        else:
+            found[name] = told[Settings.__name__, name]
+    return found
+
+
+def section_descriptions() -> dict[str, str]:
+    """What each section is about."""
+    return {
+        name: inspect.getdoc(kind) or ""
+        for name, kind in get_type_hints(Settings).items()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    }
+
+
+@cache
+def _docstrings() -> dict[tuple[str, str], str]:
+    """Class and field to the string that stands under the field: Python keeps it in the source only."""
+    found: dict[tuple[str, str], str] = {}
+    for record in ast.parse(inspect.getsource(settings)).body:
+        if not isinstance(record, ast.ClassDef):
+            continue
+        for field, under in zip(record.body, record.body[1:], strict=False):
+            match field, under:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[record.name, name] = " ".join(text.split())
+    return found
+
+
+def json_schema() -> dict[str, Any]:
+    """A JSON Schema (2020-12) of the settings file."""
+    told, sections = descriptions(), section_descriptions()
+    profile: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": {}}
+    hints = get_type_hints(Settings, include_extras=True)
+    for name, kind in hints.items():
+        if name not in sections:
+            profile["properties"][name] = _leaf(kind) | {"description": told[name]}
+            continue
+        properties = {
+            field: _leaf(inner) | {"description": told[f"{name}.{field}"]}
+            for field, inner in get_type_hints(kind, include_extras=True).items()
+        }
+        profile["properties"][name] = {
+            "type": "object",
+            "description": sections[name],
+            "additionalProperties": False,
+            "properties": properties,
+        }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "AskPro settings",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "profile": {"type": "string", "description": "The profile in force, unless --profile names another."},
+            "profiles": {"type": "object", "additionalProperties": profile},
+        },
+    }
+
+
+def _leaf(kind: object) -> dict[str, Any]:
+    if kind is Size:
+        return {"type": ["integer", "string"], "minimum": 0, "examples": ["512 MB"]}
+    return msgspec.json.schema(kind)
