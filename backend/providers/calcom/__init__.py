@@ -1,0 +1,1 @@
+"""Cal.com, the calendar: signatures and payloads."""

@@ -1,0 +1,1 @@
+"""Retell, the voice agent: signatures and payloads."""
