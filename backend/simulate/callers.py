@@ -1,0 +1,298 @@
+"""Invents calls: who rings whom, why, for how long, and what they agree on. Pure and seeded."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from backend.domain.vocabulary import CallOutcome, CallStatus
+from backend.simulate.businesses import Branch, Business, Staff
+from backend.simulate.calendar import Calendar
+from backend.simulate.calls import Booking, Contest, Odd, PlannedCall
+from backend.simulate.dice import seeded
+from backend.simulate.people import People, Person
+from backend.simulate.presets import (
+    ANONYMOUS,
+    ANY_STAFF,
+    CALL_SIGMA,
+    CONTEST,
+    HANGUP_S,
+    LONGEST_CALL_S,
+    MEDIAN_CALL_S,
+    NOT_CONNECTED,
+    OUTCOMES,
+    PER_CALL,
+    PORTED_NUMBER,
+    RETURNING,
+    SHARED_PHONE,
+    UNKNOWN_NUMBER,
+    WEB_CALL,
+    WITH_EMAIL,
+    Fault,
+)
+
+HIDDEN_NUMBERS = ("anonymous", "+266696687", "Restricted", "", "sip:caller@example.org")
+"""How providers write that a caller hides the number."""
+
+UNKNOWN_LINE, UNKNOWN_AGENT = "+493023125999", "agent_nobody"
+"""A number and an agent that belong to no company."""
+
+_REASONS = {
+    CallOutcome.TRANSFER: "call_transfer",
+    CallOutcome.HANGUP: "user_hangup",
+    CallOutcome.ERROR: "error_asr",
+}
+_CALLBACK_REASONS = (
+    "Rückfrage zur Rechnung",
+    "Frage zu einem Befund",
+    "Kostenvoranschlag gewünscht",
+    "Beschwerde über die Wartezeit",
+    "Gutschein einlösen",
+    "Unterlagen werden benötigt",
+)
+_NAMED: dict[CallOutcome, float] = {
+    CallOutcome.BOOKED: 1.0,
+    CallOutcome.RESCHEDULED: 1.0,
+    CallOutcome.CANCELLED: 1.0,
+    CallOutcome.CALLBACK: 1.0,
+    CallOutcome.ENQUIRY: 0.7,
+    CallOutcome.TRANSFER: 0.5,
+}
+"""Share of calls in which the caller's name is understood."""
+_CLUMP_S = 20.0
+"""Contenders for one slot call within so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """What a call shows of the person behind it."""
+
+    from_number: str | None
+    person: Person | None
+    spoken_name: str | None
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """How a call reaches the company."""
+
+    call_type: str
+    to_number: str | None
+    branch: Branch | None
+
+
+class Callers:
+    """Invents the calls of one run. Instants are Unix seconds."""
+
+    def __init__(
+        self,
+        seed: str,
+        prefix: str,
+        companies: Sequence[Business],
+        calendar: Calendar,
+        *,
+        avoid_phones: Collection[str] = (),
+        faults: bool = True,
+        shortest_s: float = 1.0,
+        longest_s: float = LONGEST_CALL_S,
+    ) -> None:
+        self._rng = seeded(seed, "callers")
+        self._prefix = prefix
+        self._companies = companies
+        self._calendar = calendar
+        self._faults = faults
+        self._people = People(seeded(seed, "people"), avoid_phones)
+        self._known: dict[str, list[Person]] = {company.slug: [] for company in companies}
+        self._contests: dict[int, list[int]] = {}
+        self._capacities: dict[int, int] = {}
+        self._open_contest: list[tuple[Booking, Business, float, float]] = []
+        self._shortest_s, self._longest_s = shortest_s, longest_s
+        self._count = 0
+
+    @property
+    def contests(self) -> tuple[Contest, ...]:
+        """Every booking belongs to exactly one; most are alone in theirs."""
+        return tuple(
+            Contest(number, self._capacities[number], tuple(calls)) for number, calls in self._contests.items()
+        )
+
+    def known(self, business: Business) -> tuple[Person, ...]:
+        """People who have called the company with a usable phone so far."""
+        return tuple(self._known[business.slug])
+
+    def remember(self, person: Person) -> None:
+        """Make a customer of former days one who may call again."""
+        self._known[person.business].append(person)
+
+    def call(self, at: float) -> PlannedCall:
+        """The next call; contenders for a slot begin close to the first of them rather than at `at`."""
+        if self._open_contest:
+            rival, company, begun, length = self._open_contest.pop()
+            near = begun + self._rng.uniform(0.0, _CLUMP_S)
+            length = max(length + begun - near, self._shortest_s)
+            return self._compose(near, company, CallOutcome.BOOKED, rival, length)
+        rng = self._rng
+        outcome = rng.choices(list(OUTCOMES), weights=list(OUTCOMES.values()))[0]
+        if rng.random() < UNKNOWN_NUMBER:
+            return self._compose(at, None, CallOutcome.ENQUIRY, None, self._duration(CallOutcome.ENQUIRY))
+        business = rng.choice(self._companies)
+        duration = self._duration(outcome)
+        booking = self._booking(business, at, duration) if outcome is CallOutcome.BOOKED else None
+        return self._compose(at, business, outcome, booking, duration)
+
+    def follow_up(self, at: float, business: Business, person: Person | None, spoken: str | None) -> PlannedCall:
+        """A call of the second wave: no name from a known or unknown line, or a hidden number with name and e-mail."""
+        if spoken is not None and person is not None:
+            caller = _Caller("anonymous", None, spoken, person.email)
+        else:
+            caller = _Caller(person.phone if person else self._people.fresh_phone(), person, None, None)
+        return self._finish(
+            at,
+            business,
+            CallOutcome.ENQUIRY,
+            booking=None,
+            duration_s=self._duration(CallOutcome.ENQUIRY),
+            caller=caller,
+            wave=1,
+        )
+
+    def _compose(
+        self, at: float, business: Business | None, outcome: CallOutcome, booking: Booking | None, duration_s: float
+    ) -> PlannedCall:
+        named = self._rng.random() < _NAMED.get(outcome, 0.0)
+        caller = self._caller(business, named=named)
+        call = self._finish(at, business, outcome, booking=booking, duration_s=duration_s, caller=caller)
+        if booking:
+            self._contests[booking.contest].append(call.number)
+        return call
+
+    def _finish(
+        self,
+        at: float,
+        business: Business | None,
+        outcome: CallOutcome,
+        *,
+        booking: Booking | None,
+        duration_s: float,
+        caller: _Caller,
+        wave: int = 0,
+    ) -> PlannedCall:
+        rng = self._rng
+        number, self._count = self._count, self._count + 1
+        caller, line = self._line(business, booking, caller)
+        status, reason = CallStatus.ENDED, _REASONS.get(outcome, rng.choice(("user_hangup", "agent_hangup")))
+        if outcome is CallOutcome.ERROR:
+            status = CallStatus.ERROR
+            if rng.random() < NOT_CONNECTED:
+                status, reason, duration_s = CallStatus.NOT_CONNECTED, "concurrency_limit_reached", 0.0
+        duration_ms = round(duration_s * 1000)
+        return PlannedCall(
+            number=number,
+            call_id=f"{self._prefix}n{number:06d}",
+            business=business,
+            branch=line.branch,
+            agent_id=business.agent if business else UNKNOWN_AGENT,
+            call_type=line.call_type,
+            from_number=caller.from_number,
+            to_number=line.to_number,
+            person=caller.person,
+            spoken_name=caller.spoken_name,
+            email=caller.email,
+            started_ms=round(at * 1000),
+            duration_ms=duration_ms,
+            outcome=outcome,
+            status=status,
+            disconnection_reason=reason,
+            sentiment=rng.choices(("Positive", "Neutral", "Negative", "Unknown"), weights=(45, 40, 10, 5))[0],
+            cost_cents=_cost_cents(rng, duration_ms),
+            booking=booking,
+            callback_reason=rng.choice(_CALLBACK_REASONS) if outcome is CallOutcome.CALLBACK else None,
+            odd=self._odd(outcome, status),
+            with_words=rng.random() < 0.4,
+            wave=wave,
+        )
+
+    def _line(self, business: Business | None, booking: Booking | None, caller: _Caller) -> tuple[_Caller, _Line]:
+        """Which number is dialled: the branch's own, one that nobody knows, or none at all (from the web)."""
+        rng = self._rng
+        if business is None:
+            return caller, _Line("phone_call", UNKNOWN_LINE, None)
+        fate = rng.random()
+        # Without a dialled number nothing tells the branch, so a booking must name it.
+        if booking is None or booking.names_branch:
+            if fate < PORTED_NUMBER:
+                return caller, _Line("phone_call", UNKNOWN_LINE, None)
+            if fate < PORTED_NUMBER + WEB_CALL:
+                return _Caller(None, None, caller.spoken_name, None), _Line("web_call", None, None)
+        branch = rng.choice(business.branches) if booking is None or booking.names_branch else booking.branch
+        return caller, _Line("phone_call", rng.choice(branch.numbers), branch)
+
+    def _caller(self, business: Business | None, *, named: bool) -> _Caller:
+        rng = self._rng
+        if business is None or rng.random() < ANONYMOUS:
+            name = self._people.stranger("", with_email=False).name if named else None
+            return _Caller(rng.choice(HIDDEN_NUMBERS), None, name, None)
+        person = self._person(business)
+        if not named:
+            return _Caller(person.phone, person, None, None)
+        return _Caller(person.phone, person, rng.choice(person.spellings), person.email)
+
+    def _person(self, business: Business) -> Person:
+        rng, known = self._rng, self._known[business.slug]
+        if known and rng.random() < RETURNING:
+            return rng.choice(known)
+        phone = rng.choice(known).phone if known and rng.random() < SHARED_PHONE else None
+        person = self._people.stranger(business.slug, with_email=rng.random() < WITH_EMAIL, phone=phone)
+        known.append(person)
+        return person
+
+    def _duration(self, outcome: CallOutcome) -> float:
+        median = MEDIAN_CALL_S.get(outcome)
+        rng = self._rng
+        seconds = median * rng.lognormvariate(0.0, CALL_SIGMA) if median else rng.uniform(*HANGUP_S)
+        return min(max(seconds, self._shortest_s), self._longest_s)
+
+    def _odd(self, outcome: CallOutcome, status: CallStatus) -> Odd | None:
+        if not self._faults or self._rng.random() >= PER_CALL[Fault.UNKNOWN_ENUM]:
+            return None
+        words = [Odd.REASON, Odd.SENTIMENT]
+        if outcome is CallOutcome.ENQUIRY and status is CallStatus.ENDED:
+            words.append(Odd.OUTCOME)
+        return self._rng.choice(words)
+
+    def _booking(self, business: Business, at: float, duration_s: float) -> Booking:
+        """A slot that nobody outside its contest wants, and now and then others who want it too."""
+        rng = self._rng
+        branch = rng.choice(business.branches)
+        service = rng.choice(business.offered(branch))
+        offering = business.offering(branch, service)
+        number = len(self._contests)
+        self._contests[number] = []
+        rivals = rng.choice((1, 1, 2, 3)) if rng.random() < CONTEST else 0
+        names_branch = len(business.branches) > 1 and rng.random() < 0.3
+        if rng.random() < ANY_STAFF:
+            start = self._calendar.take(rng, business, service, offering)
+            booking = Booking(branch, service, None, start, names_branch, number)
+            self._capacities[number] = len(offering)
+            shift = 0
+            if rivals:
+                rivals = len(offering) - 1 + rng.randrange(3)
+        else:
+            person: Staff = rng.choice(offering)
+            shift = 15 if rivals and service.minutes > 15 and rng.random() < 0.5 else 0
+            start = self._calendar.take(rng, business, service, [person], extra=shift)
+            booking = Booking(branch, service, person, start, names_branch, number)
+            self._capacities[number] = 1
+        for _ in range(rivals):
+            moved = booking.start + shift * rng.randrange(2)
+            rival = Booking(branch, service, booking.staff, moved, names_branch, number)
+            self._open_contest.append((rival, business, at, duration_s))
+        return booking
+
+
+def _cost_cents(rng: random.Random, duration_ms: int) -> float:
+    """Cents with a fraction that rounds without doubt (never one half)."""
+    whole = round(duration_ms / 60_000 * 11.7)
+    return whole + rng.choice((0.0, 0.25, -0.25)) if whole else 0.0

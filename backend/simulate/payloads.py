@@ -1,0 +1,186 @@
+"""Bodies as Retell sends them: one function per kind of request, deterministic to the byte.
+
+The shapes are the provider's (DOMAIN §2); `custom_analysis_data` is what our own agents are told to fill in.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from backend.domain.vocabulary import CallOutcome, CallStatus
+from backend.simulate.businesses import ZONE
+from backend.simulate.calls import Booking, Odd, PlannedCall
+from backend.simulate.conversation import Turn, summary, turns
+from backend.simulate.dice import seeded
+
+Json = dict[str, object]
+
+STARTED: Final = "call_started"
+ENDED: Final = "call_ended"
+ANALYZED: Final = "call_analyzed"
+TRANSCRIPT: Final = "transcript_updated"
+TRANSFER_STARTED: Final = "transfer_started"
+TRANSFER_BRIDGED: Final = "transfer_bridged"
+TRANSFER_ENDED: Final = "transfer_ended"
+UNKNOWN: Final = "call_reviewed"
+"""A kind of event that the provider may invent one day."""
+
+REPEATABLE: Final = frozenset({TRANSCRIPT, TRANSFER_STARTED, TRANSFER_BRIDGED, TRANSFER_ENDED})
+"""Events that may come several times for one call; told apart by their body."""
+
+ODD_REASON, ODD_SENTIMENT, ODD_OUTCOME = "caller_walked_away", "Amused", "gift_card_sold"
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def inbound(call: PlannedCall) -> bytes:
+    """The question that comes before the phone is answered."""
+    question: Json = {
+        "agent_id": call.agent_id,
+        "from_number": call.from_number or "",
+        "to_number": call.to_number or "",
+    }
+    return _ENCODER.encode({"event": "call_inbound", "call_inbound": question})
+
+
+def call_event(call: PlannedCall, event: str, sequence: int = 0) -> bytes:
+    """The body of one event. `sequence` counts repeatable events of one kind within a call, from 0."""
+    body: Json = {"event": event, "call": _call(call, event, sequence)}
+    if event in {TRANSFER_STARTED, TRANSFER_BRIDGED, TRANSFER_ENDED}:
+        body["transfer_destination"] = {"type": "predefined", "number": call.to_number}
+    return _ENCODER.encode(body)
+
+
+def _call(call: PlannedCall, event: str, sequence: int) -> Json:
+    over = event in {ENDED, ANALYZED, UNKNOWN}
+    told: Json = {
+        "call_id": call.call_id,
+        "call_type": call.call_type,
+        "agent_id": call.agent_id,
+        "agent_version": 3,
+        "call_status": call.status if over else CallStatus.ONGOING,
+        "metadata": {},
+        "retell_llm_dynamic_variables": {"sprache": "de"},
+        "opt_out_sensitive_data_storage": False,
+    }
+    if call.call_type == "phone_call":
+        told |= {"direction": "inbound", "from_number": call.from_number, "to_number": call.to_number}
+    if call.connected or over:
+        told["start_timestamp"] = call.started_ms
+    if event == TRANSCRIPT:
+        said = _dialogue(call)[: 2 + 2 * sequence]
+        told["transcript"] = _text(said)
+        told["transcript_object"] = [{"role": turn.role, "content": turn.content} for turn in said]
+    if over:
+        told |= _after_the_call(call)
+    if event == ANALYZED:
+        told["call_analysis"] = _analysis(call)
+    return told
+
+
+def _after_the_call(call: PlannedCall) -> Json:
+    rng = seeded(call.call_id, "end")
+    told: Json = {
+        "end_timestamp": call.ended_ms,
+        "duration_ms": call.duration_ms,
+        "disconnection_reason": ODD_REASON if call.odd is Odd.REASON else call.disconnection_reason,
+        "call_cost": {
+            "combined_cost": call.cost_cents,
+            "total_duration_seconds": round(call.duration_ms / 1000),
+            "product_costs": [{"product": "voice_engine", "unit_price": 0.117, "cost": call.cost_cents}],
+        },
+    }
+    if not call.connected:
+        return told
+    said = _dialogue(call)
+    spoken = _spoken(said, timed=call.with_words)
+    told |= {
+        "transcript": _text(said),
+        "transcript_object": spoken,
+        "transcript_with_tool_calls": [*spoken, *_tool_calls(call)],
+        "recording_url": f"https://recordings.example/{call.call_id}/recording.wav",
+        "public_log_url": f"https://recordings.example/{call.call_id}/public.log",
+        "latency": {
+            "e2e": _percentiles(rng, 900.0),
+            "llm": _percentiles(rng, 420.0),
+            "asr": _percentiles(rng, 90.0),
+            "tts": _percentiles(rng, 210.0),
+        },
+    }
+    return told
+
+
+def _analysis(call: PlannedCall) -> Json:
+    custom: Json = {"outcome": ODD_OUTCOME if call.odd is Odd.OUTCOME else call.outcome}
+    if call.spoken_name:
+        custom["customer_name"] = call.spoken_name
+    if call.email:
+        custom["customer_email"] = call.email
+    if call.booking:
+        custom["booking"] = _booking(call.booking)
+    if call.callback_reason:
+        custom["callback"] = {"reason": call.callback_reason}
+    return {
+        "call_successful": call.outcome not in {CallOutcome.HANGUP, CallOutcome.ERROR},
+        "call_summary": summary(call),
+        "in_voicemail": False,
+        "user_sentiment": ODD_SENTIMENT if call.odd is Odd.SENTIMENT else call.sentiment,
+        "custom_analysis_data": custom,
+    }
+
+
+def _booking(booking: Booking) -> Json:
+    return {
+        "service": booking.service.slug,
+        "staff": booking.staff.slug if booking.staff else None,
+        "starts_at": datetime.fromtimestamp(booking.start * 60, UTC).astimezone(ZONE).isoformat(),
+        "branch": booking.branch.slug if booking.names_branch else None,
+    }
+
+
+@lru_cache(maxsize=256)
+def _dialogue(call: PlannedCall) -> list[Turn]:
+    return turns(call)
+
+
+def _text(said: list[Turn]) -> str:
+    return "".join(f"{turn.role.capitalize()}: {turn.content}\n" for turn in said)
+
+
+def _spoken(said: list[Turn], *, timed: bool) -> list[Json]:
+    if not timed:
+        return [{"role": turn.role, "content": turn.content} for turn in said]
+    spoken: list[Json] = []
+    at = 0.4
+    for turn in said:
+        words: list[Json] = []
+        for word in turn.content.split():
+            end = at + 0.06 * len(word)
+            words.append({"word": word, "start": round(at, 3), "end": round(end, 3)})
+            at = end + 0.05
+        spoken.append({"role": turn.role, "content": turn.content, "words": words})
+        at += 0.4
+    return spoken
+
+
+def _tool_calls(call: PlannedCall) -> list[Json]:
+    if call.booking is None:
+        return []
+    arguments = _ENCODER.encode(_booking(call.booking)).decode()
+    tool = f"tool_{call.number}"
+    return [
+        {"role": "tool_call_invocation", "tool_call_id": tool, "name": "book_appointment", "arguments": arguments},
+        {"role": "tool_call_result", "tool_call_id": tool, "content": '{"ok":true}'},
+    ]
+
+
+def _percentiles(rng: random.Random, median_ms: float) -> Json:
+    middle = rng.lognormvariate(0.0, 0.25) * median_ms
+    factors = {"p50": 1.0, "p90": 1.5, "p95": 1.8, "p99": 2.6, "max": 3.0, "min": 0.6}
+    found: Json = {name: round(middle * factor, 1) for name, factor in factors.items()}
+    return found | {"num": rng.randrange(3, 40)}
