@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted, 1
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -65,6 +66,9 @@ USAGE = "askpro [--profile NAME] [COMMAND] [arguments]"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; raises nothing but SystemExit from argparse's own help."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the output's character set lacks must not end a listing.
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()

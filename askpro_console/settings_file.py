@@ -104,6 +104,9 @@ def load(file: Path, environ: Mapping[str, str]) -> Loaded:
                 values[name][key] = (_checked(key, value, known), line)
             except ValueError as wrong:
                 mistakes.append(f"{file}:{line}: {wrong}")
+    if not isinstance(document.get("profile", ""), str):
+        mistakes.append(_at(file, lines, ("profile",)) + "`profile` must be a name; tables are [profiles.NAME]")
+        document["profile"] = DEFAULT_PROFILE
     available = tuple(dict.fromkeys((*profiles, *KNOWN_PROFILES)))
     profile, chosen_at = _profile(document, environ, file, lines)
     if profile not in available:
@@ -142,7 +145,7 @@ def _profile(
     if from_environment := environ.get("ASKPRO_PROFILE"):
         return from_environment, "--profile or ASKPRO_PROFILE"
     chosen = document.get("profile", DEFAULT_PROFILE)
-    return str(chosen), f"{file}:{_line(lines, ('profile',))}"
+    return chosen, f"{file}:{_line(lines, ('profile',))}"
 
 
 def _leaves(table: Mapping[str, Any], known: Mapping[str, Field], prefix: tuple[str, ...] = ()) -> Iterator[Any]:
@@ -253,11 +256,16 @@ _PART = re.compile(r"[\w-]+|\"[^\"]*\"|'[^']*'")
 
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:
-    """Line (from 1) of every table header and key of a TOML document that is known to be well formed.
+    """Line (from 1) on which each table and key of a TOML document first appears; the document must be well formed.
 
     Keys inside inline tables and arrays are not listed: their line is that of the key before the `=`.
     """
     lines: dict[tuple[str, ...], int] = {}
+
+    def note(path: tuple[str, ...], number: int) -> None:
+        for length in range(1, len(path) + 1):
+            lines.setdefault(path[:length], number)
+
     table: tuple[str, ...] = ()
     open_quote = ""
     for number, line in enumerate(text.splitlines(), start=1):
@@ -266,9 +274,9 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
             continue
         if header := _HEADER.match(line):
             table = _parts(header["path"])
-            lines.setdefault(table, number)
+            note(table, number)
         elif key := _KEY.match(line):
-            lines.setdefault((*table, *_parts(key["path"])), number)
+            note((*table, *_parts(key["path"])), number)
             for quote in ('"""', "'''"):
                 if key["value"].startswith(quote) and quote not in key["value"][3:]:
                     open_quote = quote

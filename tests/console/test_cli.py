@@ -1,0 +1,152 @@
+"""The command line: finding commands, saying no, and being quick about it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from askpro_console import cli
+
+
+def askpro(
+    *arguments: str,
+    home: Path,
+    environment: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("ASKPRO_")}
+    return subprocess.run(
+        [sys.executable, "-m", "askpro_console", *arguments],
+        env={**env, "ASKPRO_HOME": str(home), **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def test_help_lists_every_command_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+
+    out = capsys.readouterr().out
+    for name, entry in cli.COMMANDS.items():
+        assert name in out
+        assert entry.help in out
+
+
+def test_help_loads_no_command_and_no_library() -> None:
+    watched = ["msgspec", "asyncpg", "redis", "httpx", "pydantic", "textual", "rich", "keyring", "asyncio", "psutil"]
+    code = (
+        "import sys; from askpro_console.cli import main; main(['--help']);"
+        f"print([name for name in {watched!r} if name in sys.modules], file=sys.stderr);"
+        "print([name for name in sys.modules if name.startswith('askpro_console.commands.')], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stderr.split("\n")[:2] == ["[]", "[]"]
+
+
+@pytest.mark.parametrize("name", [*cli.COMMANDS, *cli.HIDDEN])
+def test_every_command_in_the_table_exists_and_explains_itself(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    module = importlib.import_module(f"askpro_console.commands.{(cli.COMMANDS | cli.HIDDEN)[name].module}")
+
+    assert name == module.NAME
+    with pytest.raises(SystemExit) as left:
+        cli.main([name, "--help"])
+    assert left.value.code == 0
+    assert cli.sentence(module.HELP) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("shwo", "show"), ("statsu", "status"), ("simulat", "simulate"), ("docter", "doctor")]
+)
+def test_a_mistyped_command_is_answered_with_the_nearest_right_one(
+    typed: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([typed]) == 2
+
+    said = capsys.readouterr().err
+    assert f"`{typed}`" in said
+    assert f"Did you mean `askpro {meant}`?" in said
+
+
+def test_a_word_like_no_command_points_at_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["zzzzzz"]) == 2
+    assert "`askpro --help` lists the commands." in capsys.readouterr().err
+
+
+def test_a_wrong_argument_exits_with_two_and_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["config", "--jsn"]) == 2
+
+    said = capsys.readouterr().err
+    assert said.startswith("askpro: config: ")
+    assert "Traceback" not in said
+
+
+def test_an_error_is_json_when_json_was_asked_for(tmp_path: Path) -> None:
+    done = askpro("config", "--json", "--profile", "prodution", home=tmp_path)
+
+    assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert "there is no profile `prodution`; did you mean `production`?" in told["error"]
+
+
+def test_a_profile_can_be_named_before_and_after_the_command(tmp_path: Path) -> None:
+    before = askpro("--profile", "production", "config", "--json", home=tmp_path)
+    after = askpro("config", "--json", "--profile", "production", home=tmp_path)
+
+    assert json.loads(before.stdout)["profile"] == "production"
+    assert before.stdout == after.stdout
+
+
+def test_a_reader_that_goes_away_is_no_error_on_the_screen(tmp_path: Path) -> None:
+    script = f"{sys.executable} -m askpro_console config --schema | head -c 1; echo; echo ${{PIPESTATUS[0]}}"
+    env = os.environ | {"ASKPRO_HOME": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stderr == ""
+    assert done.stdout.split() in (["{", "141"], ["{", "0"])  # The pipe may have taken everything before it broke.
+
+
+def test_an_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    from askpro_console.commands import config
+
+    def interrupted(_args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(config, "run", interrupted)
+
+    assert cli.main(["config"]) == 130
+
+
+def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"askpro {cli.version()}\n"
+
+
+def test_output_that_the_character_set_lacks_is_replaced_rather_than_fatal(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "askpro.toml").write_text('[profiles.local]\nconsole.theme = "größe"\n', encoding="utf-8")
+
+    done = askpro("config", home=tmp_path, environment={"PYTHONIOENCODING": "ascii"})
+
+    assert done.returncode == 0, done.stderr
+    assert "gr??e" in done.stdout or "gr\\xf6\\xdfe" in done.stdout
+
+
+def test_an_unknown_home_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("HOME", "ASKPRO_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # A user that the machine does not know.
+
+    assert cli.main(["config"]) == 2
+    assert "Set HOME or ASKPRO_HOME." in capsys.readouterr().err

@@ -1,0 +1,218 @@
+"""The settings file, its profiles, the environment over it, and the mistakes people make."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from askpro_console import cli
+from askpro_console.commands.config import example
+from askpro_console.settings import Settings
+from askpro_console.settings_file import SettingsWrong, fields, key_lines, load
+from askpro_console.settings_schema import descriptions, json_schema
+
+
+def written(directory: Path, text: str) -> Path:
+    file = directory / "askpro.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def mistakes(file: Path, environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(SettingsWrong) as wrong:
+        load(file, environ or {})
+    return wrong.value.message.split("\n")
+
+
+def test_without_a_file_everything_is_at_its_default(tmp_path: Path) -> None:
+    loaded = load(tmp_path / "askpro.toml", {})
+
+    assert loaded.settings == Settings()
+    assert loaded.profile == "local"
+    assert set(loaded.origins.values()) == {"default"}
+
+
+def test_the_active_profile_sets_and_the_others_do_not(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        'profile = "production"\n[profiles.local]\napi.port = 1\n[profiles.production.api]\nhost = "0.0.0.0"\n',
+    )
+
+    loaded = load(file, {})
+
+    assert loaded.profile == "production"
+    assert loaded.settings.api.host == "0.0.0.0"
+    assert loaded.settings.api.port == Settings().api.port
+    assert loaded.origins["api.host"] == "askpro.toml:5"
+
+
+def test_the_environment_wins_over_the_file_and_says_so(tmp_path: Path) -> None:
+    file = written(tmp_path, "[profiles.local.api]\nport = 9000\n[profiles.local.console]\nmouse = true\n")
+
+    loaded = load(file, {"ASKPRO_API_PORT": "9100", "ASKPRO_CONSOLE_MOUSE": "false", "ASKPRO_COMPANY": "adler"})
+
+    assert loaded.settings.api.port == 9100
+    assert loaded.settings.console.mouse is False
+    assert loaded.settings.company == "adler"
+    assert loaded.origins["api.port"] == "ASKPRO_API_PORT"
+
+
+def test_the_environment_chooses_the_profile(tmp_path: Path) -> None:
+    file = written(tmp_path, 'profile = "local"\n[profiles.shop]\ncompany = "shop"\n')
+
+    assert load(file, {"ASKPRO_PROFILE": "shop"}).settings.company == "shop"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [('"512 MB"', 512 * 2**20), ('"1GiB"', 2**30), ('"1.5 g"', 3 * 2**29), ("1048576", 2**20), ('"64k"', 2**16)],
+)
+def test_a_size_may_have_a_unit(tmp_path: Path, text: str, size: int) -> None:
+    file = written(tmp_path, f"[profiles.local]\nlogs.file_size = {text}\n")
+
+    assert load(file, {}).settings.logs.file_size == size
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[profiles.local.api]\nprt = 1", "3: there is no setting `api.prt`; did you mean `api.port`?"),
+        ("[profiles.local]\napii.port = 1", "3: there is no setting `apii`; did you mean `api`?"),
+        ("[profiles.local.api]\nport = 99999", "3: `api.port` is 99999: expected `int` <= 65535"),
+        ('[profiles.local.api]\nport = "80"', "3: `api.port` is '80': expected `int`, got `str`"),
+        ("[profiles.local]\nconsole = 3", "3: `console` must be a table, as in [profiles.local.console]"),
+        (
+            '[profiles.local.logs]\nlevel = "inof"',
+            "3: `logs.level` is 'inof', but must be one of debug, info, warning, error; did you mean `info`?",
+        ),
+        (
+            '[profiles.local]\nlogs.file_size = "12 apples"',
+            "3: `logs.file_size` is '12 apples', but must be a size such as 1048576, '512 MB' or '1 GB'",
+        ),
+        ("[profile.local]\napi.port = 1", "2: `profile` must be a name; tables are [profiles.NAME]"),
+    ],
+)
+def test_a_mistake_is_named_with_file_line_key_and_the_nearest_right_one(tmp_path: Path, text: str, said: str) -> None:
+    file = written(tmp_path, f"# settings\n{text}\n")
+
+    assert any(line.startswith(f"{file}:{said}") for line in mistakes(file))
+
+
+def test_a_mistake_in_a_profile_that_is_not_active_is_found_too(tmp_path: Path) -> None:
+    file = written(tmp_path, "[profiles.production.api]\nport = 0\n")
+
+    assert mistakes(file) == [f"{file}:2: `api.port` is 0: expected `int` >= 1"]
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    file = written(tmp_path, 'profil = "x"\n[profiles.local]\napi.prt = 1\napi.port = "x"\n')
+
+    assert len(mistakes(file, {"ASKPRO_API_PORT": "many"})) == 4
+
+
+def test_a_variable_that_looks_like_a_setting_is_a_mistake_and_others_are_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "askpro.toml"
+
+    load(file, {"ASKPRO_READY_FD": "3", "ASKPRO_SECRET_RETELL_API_KEY": "x", "ASKPRO_API_PORT": ""})
+
+    assert mistakes(file, {"ASKPRO_API_PRT": "1"}) == [
+        "environment: there is no setting ASKPRO_API_PRT; did you mean ASKPRO_API_PORT?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"[profiles.local\n", "not TOML"), (b"\xff\xfe", "not UTF-8 text"), (b"profiles = 3\n", "must be tables")],
+)
+def test_a_file_that_is_no_settings_file_is_a_sentence(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "askpro.toml"
+    file.write_bytes(content)
+
+    [line] = mistakes(file)
+
+    assert line.startswith(str(file))
+    assert said in line
+
+
+def test_a_directory_in_the_file_s_place_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "askpro.toml").mkdir()
+
+    assert "cannot be read" in mistakes(tmp_path / "askpro.toml")[0]
+
+
+def test_every_setting_has_a_docstring() -> None:
+    told = descriptions()
+
+    assert set(told) == {field.key for field in fields()}
+    assert all(text.endswith((".", ")")) for text in told.values())
+
+
+def test_the_example_says_nothing_but_the_defaults(tmp_path: Path) -> None:
+    uncommented = "\n".join(
+        line.removeprefix("# ") if " = " in line and line.startswith("# ") else line for line in example().splitlines()
+    )
+
+    assert load(written(tmp_path, example()), {}).settings == Settings()
+    loaded = load(written(tmp_path, uncommented), {})
+    assert loaded.settings == Settings()
+    assert all(origin != "default" for origin in loaded.origins.values())
+
+
+def test_the_schema_knows_exactly_the_settings() -> None:
+    profile = json_schema()["properties"]["profiles"]["additionalProperties"]["properties"]
+    keys = set()
+    for name, entry in profile.items():
+        keys |= {f"{name}.{inner}" for inner in entry["properties"]} if "properties" in entry else {name}
+
+    assert keys == {field.key for field in fields()}
+
+
+def test_config_lists_value_and_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASKPRO_HOME", str(tmp_path))
+    monkeypatch.setenv("ASKPRO_API_PORT", "9100")
+
+    assert cli.main(["config", "--json"]) == 0
+
+    rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)["settings"]}
+    assert rows["api.port"]["value"] == 9100
+    assert rows["api.port"]["origin"] == "ASKPRO_API_PORT"
+    assert rows["company"]["origin"] == "default"
+
+
+_words = st.text("abcdef_-", min_size=1, max_size=5)
+_documents = st.recursive(
+    st.one_of(st.integers(), st.just("text"), st.booleans()),
+    lambda inner: st.dictionaries(_words, inner, min_size=1, max_size=3),
+    max_leaves=8,
+).filter(lambda made: isinstance(made, dict))
+
+
+@given(_documents)
+def test_every_table_and_key_has_its_line(document: dict[str, object]) -> None:
+    lines: list[str] = []
+    expected: dict[tuple[str, ...], int] = {}
+
+    def write(table: dict[str, object], path: tuple[str, ...]) -> None:
+        if path:
+            lines.append(f"[{'.'.join(path)}]")
+            expected[path] = len(lines)
+        for key, value in table.items():
+            if not isinstance(value, dict):
+                lines.append(f"{key} = {json.dumps(value)}")
+                expected[*path, key] = len(lines)
+        for key, value in table.items():
+            if isinstance(value, dict):
+                write(value, (*path, key))
+
+    write(document, ())
+    text = "\n".join(lines)
+    tomllib.loads(text)
+
+    assert key_lines(text) == expected
