@@ -34,13 +34,13 @@ class Booking(Tolerant):
     """The payload of a booking event, as far as it is there."""
 
     uid: Text = None
-    bookingUid: Text = None  # noqa: N815 - the provider's name
+    bookingUid: Text = None
     """Instead of `uid` in BOOKING_NO_SHOW_UPDATED."""
-    rescheduleUid: Text = None  # noqa: N815 - the provider's name
+    rescheduleUid: Text = None
     """The booking that this one replaces."""
-    eventTypeId: Annotated[int | None, BeforeValidator(_integer_or_none)] = None  # noqa: N815 - the provider's name
-    startTime: Text = None  # noqa: N815 - the provider's name
-    endTime: Text = None  # noqa: N815 - the provider's name
+    eventTypeId: Annotated[int | None, BeforeValidator(_integer_or_none)] = None
+    startTime: Text = None
+    endTime: Text = None
     status: Text = None
 
     @property
@@ -56,8 +56,8 @@ def _booking_or_nothing(value: object) -> object:
 class BookingWebhook(Tolerant):
     """The body of an event."""
 
-    triggerEvent: Annotated[str, Field(min_length=1, max_length=64)]  # noqa: N815 - the provider's name
-    createdAt: Text = None  # noqa: N815 - the provider's name
+    triggerEvent: Annotated[str, Field(min_length=1, max_length=64)]
+    createdAt: Text = None
     """ISO 8601; events about one booking are ordered by it."""
     payload: Annotated[Booking, BeforeValidator(_booking_or_nothing)] = Booking()
 

@@ -107,10 +107,9 @@ def read_delivery(body: bytes, headers: Headers) -> Delivery:
     webhook = read_call_webhook(body)
     call = webhook.call
     event = webhook.event
-    if event in ONCE:
-        key = f"{event}:{call.call_id}"
-    else:
-        key = f"{event}:{call.call_id}:{hashlib.sha256(body).hexdigest()}"
+    key = f"{event}:{call.call_id}"
+    if event not in ONCE:
+        key += ":" + hashlib.sha256(body).hexdigest()
     ours = call.from_number if call.direction == "outbound" else call.to_number
     return Delivery(
         provider=Provider.RETELL,
