@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from backend.valkey.client import EXCHANGE_S, ValkeyUnavailable, exchange, open_valkey
@@ -76,7 +76,7 @@ class Notices:
             await self._client.aclose()
 
 
-async def listen(client: Redis, channel: str) -> AsyncIterator[str | None]:
+async def listen(client: Redis, channel: str) -> AsyncGenerator[str | None, None]:
     """Messages of `channel` as text; None whenever there was none for half a second.
 
     Yields None once as soon as the subscription stands. Raises `ValkeyUnavailable` when the connection ends.

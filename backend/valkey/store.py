@@ -5,7 +5,7 @@ One key for each domain, which ends a minute after it was written: what nobody r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,7 @@ class SnapshotStore:
             return None
         return Stored(snapshot=snapshot, age_s=max(0.0, (LIFE_MS - left_ms) / 1000))
 
-    async def subscribe(self) -> AsyncIterator[str | None]:
+    async def subscribe(self) -> AsyncGenerator[str | None, None]:
         """Domains as they get a new snapshot; None once when listening begins and after each silent half second."""
         async for domain in listen(self.client, SNAPSHOTS_CHANNEL):
             yield domain

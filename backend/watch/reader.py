@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -122,7 +122,7 @@ class SnapshotReader:
                 source = "database"
         return self._reading(domain, source, "; ".join(reasons) or None)
 
-    async def changes(self) -> AsyncIterator[str]:
+    async def changes(self) -> AsyncGenerator[str, None]:
         """Domains that are worth reading again, each at most once until it was yielded.
 
         All of them once at the start; then as notices come; and each one after a second or two without a notice,

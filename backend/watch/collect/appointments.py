@@ -1,0 +1,130 @@
+"""Appointments: the next to come, the latest booked, and requests to call back."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from backend.watch.collect import Sources
+from backend.watch.collect.rows import lookback, merge
+from backend.watch.snapshots import AppointmentRow, AppointmentsSnapshot
+
+BUSY_WEEKS = 5_000
+"""With more appointments than this around today the figures are counted every tenth second only."""
+
+STATEMENT = """
+with bounds as materialized (
+    select date_trunc('day', now() at time zone 'Europe/Berlin') at time zone 'Europe/Berlin' as midnight,
+           (date_trunc('day', now() at time zone 'Europe/Berlin') + interval '1 day') at time zone 'Europe/Berlin'
+               as next_midnight
+),
+upcoming as materialized (
+    -- index appointments_starts
+    select * from appointments
+    where starts_at >= now() and status in ('held', 'pending', 'confirmed', 'in_progress')
+    order by starts_at limit 150
+),
+latest as materialized (
+    -- index appointments_created
+    select * from appointments order by created_at desc limit 150
+),
+changed as materialized (
+    select * from (select * from upcoming
+                   union all
+                   select * from latest where id not in (select id from upcoming)) listed
+    where $1::float8 is null or updated_at >= now() - make_interval(secs => $1)
+),
+around as materialized (
+    -- index appointments_starts alone
+    select status, count(*) as appointments,
+           count(*) filter (where starts_at >= now() and starts_at < (select next_midnight from bounds)) as left_today
+    from appointments
+    where $2 and starts_at >= now() - interval '7 days' and starts_at < now() + interval '7 days'
+    group by status
+)
+select json_build_object(
+    'upcoming', (select coalesce(json_agg(id order by starts_at), '[]') from upcoming),
+    'latest', (select coalesce(json_agg(id order by created_at desc), '[]') from latest),
+    'rows', (select coalesce(json_agg(json_build_object(
+            'id', a.id,
+            'company', co.slug,
+            'branch', coalesce(b.slug, ''),
+            'staff', coalesce(left(st.name, 100), ''),
+            'service', coalesce(left(sv.name, 100), ''),
+            'customer', left(coalesce(nullif(concat_ws(' ', nullif(cu.first_name, ''), nullif(cu.last_name, '')), ''),
+                                      a.attendee_name, ''), 200),
+            'customer_id', a.customer_id,
+            'call_id', a.call_id,
+            'starts_at', date_part('epoch', a.starts_at),
+            'ends_at', date_part('epoch', a.ends_at),
+            'time_zone', a.time_zone,
+            'status', a.status,
+            'source', a.source,
+            'price_cents', a.price_cents,
+            'created_at', date_part('epoch', a.created_at),
+            'version', a.version)), '[]')
+        from changed a
+        join companies co on co.id = a.company_id
+        left join branches b on b.company_id = a.company_id and b.id = a.branch_id
+        left join staff st on st.company_id = a.company_id and st.id = a.staff_id
+        left join services sv on sv.company_id = a.company_id and sv.id = a.service_id
+        left join customers cu on cu.company_id = a.company_id and cu.id = a.customer_id),
+    'booked_today', (select count(*) from appointments where created_at >= (select midnight from bounds)),
+    'open_callbacks', (select count(*) from callback_requests where state = 'open'),
+    'overdue_callbacks', (select count(*) from callback_requests where state = 'open' and due_at < now()),
+    'figures', case when $2 then json_build_object(
+        'upcoming_today', (select coalesce(sum(left_today), 0) from around
+                           where status in ('held', 'pending', 'confirmed', 'in_progress')),
+        'by_status_7d', (select coalesce(json_object_agg(status, appointments), '{}') from around)) end)
+"""
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Figures of the weeks around today, as the statement names them."""
+
+    upcoming_today: int
+    by_status_7d: dict[str, int]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The statement's answer."""
+
+    upcoming: tuple[str, ...]
+    latest: tuple[str, ...]
+    rows: tuple[AppointmentRow, ...]
+    booked_today: int
+    open_callbacks: int
+    overdue_callbacks: int
+    figures: Figures | None
+
+
+_answer = msgspec.json.Decoder(Answer)
+
+
+async def collect(sources: Sources) -> AppointmentsSnapshot:
+    """The appointments of all companies; one round trip. Raises what asyncpg raises."""
+    previous = sources.previous if isinstance(sources.previous, AppointmentsSnapshot) else None
+    back_s = lookback(previous, time.time())
+    with_figures = back_s is None or previous is None or sum(previous.by_status_7d.values()) < BUSY_WEEKS
+    began = time.perf_counter()
+    answer = _answer.decode(await sources.connection.fetchval(STATEMENT, back_s, with_figures))
+    took_ms = (time.perf_counter() - began) * 1000
+    figures = answer.figures
+    if figures is None:
+        assert previous is not None
+        figures = Figures(previous.upcoming_today, previous.by_status_7d)
+    before = (*previous.upcoming, *previous.latest) if previous is not None else ()
+    return AppointmentsSnapshot(
+        taken_at=time.time(),
+        took_ms=took_ms,
+        node=sources.node,
+        notes=sources.notes,
+        booked_today=answer.booked_today,
+        upcoming_today=figures.upcoming_today,
+        by_status_7d=figures.by_status_7d,
+        upcoming=merge(answer.upcoming, answer.rows, before),
+        latest=merge(answer.latest, answer.rows, before),
+        open_callbacks=answer.open_callbacks,
+        overdue_callbacks=answer.overdue_callbacks,
+    )

@@ -1,0 +1,140 @@
+"""Calls: those going on, the most recent ones, and the day's figures."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from backend.watch.collect import Sources
+from backend.watch.collect.rows import lookback, merge
+from backend.watch.snapshots import CallRow, CallsSnapshot, Trend
+
+BUSY_DAY = 5_000
+"""With more calls than this since midnight the day's figures are counted every tenth second only."""
+
+STATEMENT = """
+with newest as materialized (
+    -- index calls_started
+    select * from calls order by started_at desc, id desc limit 250
+),
+listed as materialized (
+    -- index calls_ongoing: whoever still talks is on the list, however long ago it began
+    select * from newest
+    union all
+    (select * from calls
+     where status in ('registered', 'ongoing') and started_at < (select min(started_at) from newest)
+     order by started_at desc limit 50)
+),
+changed as materialized (
+    select * from listed
+    where $1::float8 is null
+       or updated_at >= now() - make_interval(secs => $1)
+       or id in (select call_id from appointments where created_at >= now() - make_interval(secs => $1)
+                 order by created_at desc limit 250)
+),
+day as materialized (
+    -- index calls_started alone
+    select outcome from calls
+    where $2 and started_at >= date_trunc('day', now() at time zone 'Europe/Berlin') at time zone 'Europe/Berlin'
+),
+lately as materialized (
+    -- no call lasts two hours (default.close_stale_calls), so these are all that ended in the last one
+    select started_at, duration_ms / 1000.0::float8 as duration_s
+    from calls where $2 and started_at >= now() - interval '3 hours'
+)
+select json_build_object(
+    'ids', (select coalesce(json_agg(id order by started_at desc, id desc), '[]') from listed),
+    'ongoing', (select count(*) from calls where status in ('registered', 'ongoing')),
+    'rows', (select coalesce(json_agg(json_build_object(
+            'id', c.id,
+            'provider_call_id', left(c.provider_call_id, 100),
+            'company', co.slug,
+            'branch', coalesce(b.slug, ''),
+            'direction', coalesce(left(c.direction, 20), ''),
+            'from_number', coalesce(left(c.from_number, 64), ''),
+            'to_number', coalesce(left(c.to_number, 64), ''),
+            'caller', left(coalesce(nullif(concat_ws(' ', nullif(cu.first_name, ''), nullif(cu.last_name, '')), ''),
+                                    c.caller_name, ''), 200),
+            'status', c.status,
+            'outcome', coalesce(c.outcome, ''),
+            'sentiment', coalesce(c.sentiment, ''),
+            'started_at', date_part('epoch', c.started_at),
+            'ended_at', date_part('epoch', c.ended_at),
+            'duration_s', c.duration_ms / 1000.0::float8,
+            'cost_cents', c.cost_cents,
+            'customer_id', c.customer_id,
+            'appointment_id', (select a.id from appointments a where a.company_id = c.company_id and a.call_id = c.id
+                               order by a.created_at limit 1),
+            'summary', left(coalesce(c.summary, ''), 240))), '[]')
+        from changed c
+        join companies co on co.id = c.company_id
+        left join branches b on b.company_id = c.company_id and b.id = c.branch_id
+        left join customers cu on cu.company_id = c.company_id and cu.id = c.customer_id),
+    'figures', case when $2 then json_build_object(
+        'started_last_hour', (select count(*) from lately where started_at >= now() - interval '1 hour'),
+        'started_today', (select count(*) from day),
+        'median_duration_s', (select percentile_cont(0.5) within group (order by duration_s) from lately
+                              where started_at + make_interval(secs => duration_s) >= now() - interval '1 hour'),
+        'by_outcome_today', (select coalesce(json_object_agg(outcome, calls), '{}') from
+                             (select outcome, count(*) as calls from day where outcome is not null group by 1) each),
+        'per_minute', (select json_agg(coalesce(calls, 0) order by minute) from
+                       generate_series(date_trunc('minute', now()) - interval '59 minutes', now(), '1 minute') minute
+                       left join (select date_trunc('minute', started_at) as minute, count(*) as calls
+                                  from lately group by 1) each using (minute))) end)
+"""
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Figures of the day and the hour, as the statement names them."""
+
+    started_last_hour: int
+    started_today: int
+    median_duration_s: float | None
+    by_outcome_today: dict[str, int]
+    per_minute: tuple[float, ...]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The statement's answer."""
+
+    ids: tuple[str, ...]
+    ongoing: int
+    rows: tuple[CallRow, ...]
+    figures: Figures | None
+
+
+_answer = msgspec.json.Decoder(Answer)
+
+
+async def collect(sources: Sources) -> CallsSnapshot:
+    """The calls of all companies; one round trip. Raises what asyncpg raises."""
+    previous = sources.previous if isinstance(sources.previous, CallsSnapshot) else None
+    back_s = lookback(previous, time.time())
+    with_figures = back_s is None or previous is None or previous.started_today < BUSY_DAY
+    began = time.perf_counter()
+    answer = _answer.decode(await sources.connection.fetchval(STATEMENT, back_s, with_figures))
+    took_ms = (time.perf_counter() - began) * 1000
+    figures = answer.figures
+    if figures is None:
+        assert previous is not None
+        figures = Figures(
+            previous.started_last_hour,
+            previous.started_today,
+            previous.median_duration_s,
+            previous.by_outcome_today,
+            previous.per_minute.values,
+        )
+    return CallsSnapshot(
+        taken_at=time.time(),
+        took_ms=took_ms,
+        node=sources.node,
+        notes=sources.notes,
+        ongoing=answer.ongoing,
+        started_last_hour=figures.started_last_hour,
+        started_today=figures.started_today,
+        median_duration_s=figures.median_duration_s,
+        by_outcome_today=figures.by_outcome_today,
+        per_minute=Trend(values=figures.per_minute, step_s=60.0, unit="calls/min"),
+        rows=merge(answer.ids, answer.rows, previous.rows if previous is not None else ()),
+    )

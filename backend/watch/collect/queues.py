@@ -1,0 +1,322 @@
+"""Queues: what waits, runs, fails and is held, who works, and the intake in front of it all."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from backend.domain.vocabulary import QueueName
+from backend.watch.collect import Sources
+from backend.watch.collect.rows import lookback
+from backend.watch.collect.trend import extend
+from backend.watch.snapshots import HeldGroup, JobTypeRow, QueueRow, QueuesSnapshot, Trend, WorkerRow
+
+COUNTED = 50_000
+"""Jobs of one type are counted no further than this (the statement's limit)."""
+
+RATED = 6_000
+"""A rate is taken over the last minute, or over so many entries when there are more (the statement's limit)."""
+
+BUSY = 2_000
+"""With more runs, held jobs or deliveries than this the slower figures are taken every tenth second only."""
+
+ALIVE_S = 10.0
+"""A worker that has been silent for longer is not counted as one."""
+
+TREND_STEP_S = 10.0
+
+STATEMENT = """
+with recursive queued(entrypoint) as (
+    -- index pgqueuer_ep_ea_idx, one probe for each job type
+    (select entrypoint from pgqueuer where status = 'queued' order by entrypoint limit 1)
+    union all
+    select (select p.entrypoint from pgqueuer p where p.status = 'queued' and p.entrypoint > queued.entrypoint
+            order by p.entrypoint limit 1)
+    from queued where queued.entrypoint is not null
+),
+run(entrypoint) as (
+    -- index job_runs_entrypoint, one probe for each job type
+    (select entrypoint from job_runs order by entrypoint limit 1)
+    union all
+    select (select r.entrypoint from job_runs r where r.entrypoint > run.entrypoint order by r.entrypoint limit 1)
+    from run where run.entrypoint is not null
+),
+waiting as (
+    -- index pgqueuer_ep_ea_idx
+    select entrypoint,
+        (select count(*) from (select from pgqueuer p where p.status = 'queued' and p.entrypoint = queued.entrypoint
+                               and p.execute_after <= now() limit 50000) counted) as ready,
+        (select count(*) from (select from pgqueuer p where p.status = 'queued' and p.entrypoint = queued.entrypoint
+                               and p.execute_after > now() limit 50000) counted) as scheduled,
+        (select date_part('epoch', now() - p.execute_after) from pgqueuer p
+         where p.status = 'queued' and p.entrypoint = queued.entrypoint and p.execute_after <= now()
+         order by p.execute_after limit 1) as oldest_s
+    from queued where entrypoint is not null
+),
+running as (
+    -- index pgqueuer_picked_heartbeat_idx: no more rows than the workers have slots
+    select entrypoint, count(*) as running from pgqueuer where status = 'picked' group by entrypoint
+),
+logged as materialized (
+    -- index pgqueuer_log_created
+    select entrypoint, status, created from pgqueuer_log where created > now() - interval '1 minute'
+    order by created desc limit 6000
+),
+span as materialized (
+    select case when count(*) < 6000 then 60.0::float8
+                else greatest(date_part('epoch', now() - min(created)), 0.5) end as s
+    from logged
+),
+put_in as (
+    select entrypoint, count(*) / (select s from span) as per_s from logged where status = 'queued' group by entrypoint
+),
+finished as (
+    -- index job_runs_entrypoint alone
+    select run.entrypoint, count(*) filter (where outcome in ('done', 'held'))
+           / case when count(*) < 6000 then 60.0::float8
+                  else greatest(date_part('epoch', now() - min(ended_at)), 0.5) end as per_s
+    from run, lateral (select outcome, ended_at from job_runs r
+                       where r.entrypoint = run.entrypoint and r.ended_at > now() - interval '1 minute'
+                       order by r.ended_at desc limit 6000) latest
+    group by run.entrypoint
+),
+runs as (
+    -- index job_runs_entrypoint alone
+    select run.entrypoint,
+           count(*) filter (where outcome = 'done') as done,
+           count(*) filter (where outcome = 'retry') as retried,
+           percentile_cont(array[0.5, 0.99]) within group (order by date_part('epoch', ended_at - started_at)) as run_s,
+           percentile_cont(array[0.5, 0.99]) within group (order by waited_ms / 1000.0::float8) as wait_s
+    from run, lateral (select outcome, started_at, ended_at, waited_ms from job_runs r
+                       where r.entrypoint = run.entrypoint and r.ended_at > now() - interval '15 minutes'
+                       order by r.ended_at desc limit 2000) latest
+    where $1
+    group by run.entrypoint
+),
+open_held as (
+    -- index held_jobs_open
+    select queue, entrypoint, fingerprint, error_type, message, company_id, held_at
+    from held_jobs where $1 and state = 'held'
+),
+groups as (
+    select fingerprint, queue, entrypoint,
+           (array_agg(left(error_type, 200) order by held_at desc))[1] as error_type,
+           (array_agg(left(message, 500) order by held_at desc))[1] as message,
+           count(distinct company_id) as companies,
+           count(*) filter (where held_at > now() - interval '1 hour') as held_1h,
+           count(*) filter (where held_at > now() - interval '24 hours') as held_24h,
+           count(*) as held_total,
+           date_part('epoch', min(held_at)) as first_at,
+           date_part('epoch', max(held_at)) as last_at
+    from open_held group by fingerprint, queue, entrypoint
+    order by held_1h desc, held_total desc limit 100
+)
+select json_build_object(
+    'waiting', (select coalesce(json_agg(waiting), '[]') from waiting),
+    'running', (select coalesce(json_object_agg(entrypoint, running), '{}') from running),
+    'put_in', (select coalesce(json_object_agg(entrypoint, per_s), '{}') from put_in),
+    'finished', (select coalesce(json_object_agg(entrypoint, per_s), '{}') from finished),
+    'workers', (select coalesce(json_agg(json_build_object(
+                    'id', id, 'node', node, 'queue', queue, 'pid', pid, 'version', version, 'concurrency', concurrency,
+                    'busy', busy, 'done', done, 'rss_bytes', rss_bytes, 'state', state,
+                    'started_at', date_part('epoch', started_at), 'heartbeat_at', date_part('epoch', heartbeat_at))
+                    order by queue, node, started_at), '[]')
+                from (select * from workers where heartbeat_at > now() - interval '1 hour'
+                      order by heartbeat_at desc limit 200) seen),
+    'alive', (select coalesce(json_agg(id), '[]') from workers
+              where state <> 'stopped' and heartbeat_at > now() - interval '10 seconds'),
+    'inbox_waiting', (select count(*) from (select from webhook_inbox where state = 'accepted' limit 50000) counted),
+    'inbox_oldest_s', (select date_part('epoch', now() - min(received_at)) from webhook_inbox where state = 'accepted'),
+    'quarantined', (select count(*) from (select from webhook_inbox where state = 'quarantined' limit 50000) counted),
+    'figures', case when $1 then json_build_object(
+        'runs', (select coalesce(json_agg(runs), '[]') from runs),
+        'held', (select coalesce(json_agg(groups order by held_1h desc, held_total desc), '[]') from groups),
+        'held_jobs', (select coalesce(json_object_agg(queue || ' ' || entrypoint, jobs), '{}')
+                      from (select queue, entrypoint, count(*) as jobs from open_held group by 1, 2) each),
+        'accepted_1h', (select count(*) from webhook_inbox where received_at > now() - interval '1 hour'),
+        'rejected_by_reason_1h', (select coalesce(json_object_agg(reason, rejects), '{}') from (
+            select reason, count(*) as rejects from webhook_rejects
+            where received_at > now() - interval '1 hour' group by reason) each)) end)
+"""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Jobs of one type that wait."""
+
+    entrypoint: str
+    ready: int
+    scheduled: int
+    oldest_s: float | None
+
+
+class Runs(msgspec.Struct, frozen=True):
+    """Runs of one job type within the last 15 minutes, the latest 2,000 of them."""
+
+    entrypoint: str
+    done: int
+    retried: int
+    run_s: tuple[float | None, float | None] | None
+    wait_s: tuple[float | None, float | None] | None
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """The slower figures."""
+
+    runs: tuple[Runs, ...]
+    held: tuple[HeldGroup, ...]
+    held_jobs: dict[str, int]
+    """By queue and entrypoint, with a blank between."""
+    accepted_1h: int
+    rejected_by_reason_1h: dict[str, int]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The statement's answer."""
+
+    waiting: tuple[Waiting, ...]
+    running: dict[str, int]
+    put_in: dict[str, float]
+    finished: dict[str, float]
+    workers: tuple[WorkerRow, ...]
+    alive: frozenset[str]
+    inbox_waiting: int
+    inbox_oldest_s: float | None
+    quarantined: int
+    figures: Figures | None
+
+
+_answer = msgspec.json.Decoder(Answer)
+
+
+async def collect(sources: Sources) -> QueuesSnapshot:
+    """All queues; one round trip. Raises what asyncpg raises."""
+    previous = sources.previous if isinstance(sources.previous, QueuesSnapshot) else None
+    whole = lookback(previous, time.time()) is None or previous is None or not is_busy(previous)
+    began = time.perf_counter()
+    answer = _answer.decode(await sources.connection.fetchval(STATEMENT, whole))
+    now = time.time()
+    took_ms = (time.perf_counter() - began) * 1000
+    job_types = job_type_rows(answer, previous)
+    if answer.figures is not None:
+        held, accepted = answer.figures.held, answer.figures.accepted_1h
+        rejected = answer.figures.rejected_by_reason_1h
+    else:
+        assert previous is not None
+        held, accepted, rejected = previous.held, previous.accepted_1h, previous.rejected_by_reason_1h
+    many = [row.entrypoint for row in answer.waiting if COUNTED in {row.ready, row.scheduled}]
+    return QueuesSnapshot(
+        taken_at=now,
+        took_ms=took_ms,
+        node=sources.node,
+        notes=(*sources.notes, *(f"more than {COUNTED:,} jobs of {kind} wait: counted no further" for kind in many)),
+        queues=queue_rows(answer, job_types, previous, now),
+        job_types=job_types,
+        held=held,
+        workers=answer.workers,
+        inbox_waiting=answer.inbox_waiting,
+        inbox_oldest_s=answer.inbox_oldest_s,
+        quarantined=answer.quarantined,
+        accepted_1h=accepted,
+        rejected_1h=sum(rejected.values()),
+        rejected_by_reason_1h=rejected,
+    )
+
+
+def is_busy(snapshot: QueuesSnapshot) -> bool:
+    """Whether there is so much of something that its figures are better taken less often."""
+    runs = sum(row.done + row.retried for row in snapshot.job_types)
+    held = sum(group.held_total for group in snapshot.held)
+    return max(runs, held, snapshot.accepted_1h) > BUSY
+
+
+def queue_of(entrypoint: str) -> str:
+    """The queue in which jobs of this type run: what stands before the first dot."""
+    return entrypoint.partition(".")[0]
+
+
+def job_type_rows(answer: Answer, previous: QueuesSnapshot | None) -> tuple[JobTypeRow, ...]:
+    """One row for each job type that waits, runs, ran lately or is held; by queue, then by name."""
+    before = {row.entrypoint: row for row in previous.job_types} if previous is not None else {}
+    waiting = {row.entrypoint: row for row in answer.waiting}
+    runs = {row.entrypoint: row for row in answer.figures.runs} if answer.figures is not None else None
+    held: dict[str, int] = {}
+    for key, jobs in (answer.figures.held_jobs if answer.figures is not None else {}).items():
+        held[key.partition(" ")[2]] = held.get(key.partition(" ")[2], 0) + jobs
+    names = {*waiting, *answer.running, *held, *(before if runs is None else runs)}
+    rows = []
+    for name in sorted(names, key=lambda name: (queue_of(name), name)):
+        waits = waiting.get(name)
+        ran = runs.get(name) if runs is not None else None
+        old = before.get(name) if runs is None else None
+        run_s = ran.run_s or (None, None) if ran is not None else (None, None)
+        wait_s = ran.wait_s or (None, None) if ran is not None else (None, None)
+        if old is not None:
+            run_s, wait_s = (old.run_p50_s, old.run_p99_s), (old.wait_p50_s, old.wait_p99_s)
+        rows.append(
+            JobTypeRow(
+                entrypoint=name,
+                queue=queue_of(name),
+                ready=waits.ready if waits is not None else 0,
+                scheduled=waits.scheduled if waits is not None else 0,
+                running=answer.running.get(name, 0),
+                held=old.held if old is not None else held.get(name, 0),
+                done=old.done if old is not None else ran.done if ran is not None else 0,
+                retried=old.retried if old is not None else ran.retried if ran is not None else 0,
+                wait_p50_s=wait_s[0],
+                wait_p99_s=wait_s[1],
+                run_p50_s=run_s[0],
+                run_p99_s=run_s[1],
+            )
+        )
+    return tuple(rows)
+
+
+def queue_rows(
+    answer: Answer, job_types: tuple[JobTypeRow, ...], previous: QueuesSnapshot | None, now: float
+) -> tuple[QueueRow, ...]:
+    """One row for each queue, those of the vocabulary first."""
+    names = [*(queue.value for queue in QueueName), *sorted({row.queue for row in job_types})]
+    before = {row.queue: row for row in previous.queues} if previous is not None else {}
+    rows = []
+    for name in dict.fromkeys(names):
+        kinds = [row for row in job_types if row.queue == name]
+        ready = sum(row.ready for row in kinds)
+        waits = [row for row in answer.waiting if queue_of(row.entrypoint) == name]
+        oldest = [row.oldest_s for row in waits if row.oldest_s is not None]
+        alive = [row for row in answer.workers if row.queue == name and row.id in answer.alive]
+        done_per_s = sum(rate for kind, rate in answer.finished.items() if queue_of(kind) == name)
+        in_per_s = sum(rate for kind, rate in answer.put_in.items() if queue_of(kind) == name)
+        trend: Trend | None = before[name].ready_trend if name in before else None
+        rows.append(
+            QueueRow(
+                queue=name,
+                ready=ready,
+                scheduled=sum(row.scheduled for row in kinds),
+                running=sum(row.running for row in kinds),
+                held=sum(row.held for row in kinds),
+                oldest_s=max(oldest, default=None),
+                drain_s=drain_s(ready, done_per_s, in_per_s),
+                done_per_s=done_per_s,
+                in_per_s=in_per_s,
+                concurrency=sum(row.concurrency for row in alive),
+                workers=len(alive),
+                ready_trend=extend(
+                    trend,
+                    previous.taken_at if previous is not None else 0.0,
+                    now,
+                    float(ready),
+                    step_s=TREND_STEP_S,
+                    unit="jobs",
+                ),
+            )
+        )
+    return tuple(rows)
+
+
+def drain_s(ready: int, done_per_s: float, in_per_s: float) -> float | None:
+    """Seconds until `ready` jobs are gone at this net rate; None when they are not getting fewer."""
+    if ready == 0:
+        return 0.0
+    net = done_per_s - in_per_s
+    return ready / net if net > 0 else None
