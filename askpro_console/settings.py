@@ -13,7 +13,7 @@ import msgspec
 Size = NewType("Size", int)
 """Bytes; written as a number or as text with a unit: `"512 MB"`, `"1 GiB"` (both count in 1024s)."""
 
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Slug = Annotated[str, msgspec.Meta(pattern="^([a-z0-9][a-z0-9-]{0,62})?$")]
@@ -27,7 +27,7 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` for all."""
     port: Port = 8400
-    """Port to listen on."""
+    """Port to listen on; 0 for any free one."""
     port_tries: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
     """How many ports to try, upwards from `port`, when it is taken; 1 insists on `port`."""
 

@@ -76,13 +76,16 @@ class System:
             ) from wrong
 
     def passwords(self) -> dict[str, str]:
-        """The database roles' passwords. Raises NotRunning when no database was ever set up here."""
+        """The login roles' passwords, never the administrator's. Raises NotRunning when there is no database yet."""
+        from backend.postgres.address import Role
+
         try:
-            return msgspec.json.decode(self.layout.credentials_file.read_bytes(), type=dict[str, str])
+            found = msgspec.json.decode(self.layout.credentials_file.read_bytes(), type=dict[str, str])
         except FileNotFoundError:
             raise NotRunning("There is no database here yet.", "Start the system with `askpro up`.") from None
         except (OSError, msgspec.MsgspecError) as wrong:
             raise NotRunning(f"{self.layout.credentials_file} cannot be read: {wrong}.") from wrong
+        return {role.value: found[role.value] for role in Role if role.value in found}
 
     def postgres(self) -> PostgresAddress:
         """The database's address with passwords. Raises NotRunning."""

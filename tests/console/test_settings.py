@@ -104,9 +104,9 @@ def test_a_mistake_is_named_with_file_line_key_and_the_nearest_right_one(tmp_pat
 
 
 def test_a_mistake_in_a_profile_that_is_not_active_is_found_too(tmp_path: Path) -> None:
-    file = written(tmp_path, "[profiles.production.api]\nport = 0\n")
+    file = written(tmp_path, "[profiles.production.api]\nport = -1\n")
 
-    assert mistakes(file) == [f"{file}:2: `api.port` is 0: expected `int` >= 1"]
+    assert mistakes(file) == [f"{file}:2: `api.port` is -1: expected `int` >= 0"]
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:

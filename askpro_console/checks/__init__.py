@@ -1,0 +1,1 @@
+"""What `askpro doctor` looks at: one module for each part, each returning findings."""
