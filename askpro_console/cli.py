@@ -93,6 +93,8 @@ def _dispatch(arguments: list[str]) -> int:
     parser.add_argument("rest", nargs=argparse.REMAINDER)
     top = parser.parse_args(arguments)
     if top.version:
+        from askpro_console.version import version
+
         print(f"askpro {version()}")  # noqa: T201
         return 0
     if top.help and top.command is None:
@@ -159,17 +161,6 @@ options:
   -h, --help      print this; `askpro COMMAND --help` explains a command
 
 Everything that prints takes --json. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration."""
-
-
-def version() -> str:
-    """The version of the installed package."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("askpro-console")
-    except PackageNotFoundError:
-        return "0+unknown"
 
 
 def sentence(text: str) -> str:

@@ -31,6 +31,7 @@ KNOWN: dict[str, str] = {
     "calcom_webhook_secret_previous": "still accepted while the secret above is being replaced",
     "database_url": "an external PostgreSQL instead of the embedded one",
     "pagerduty_routing_key": "where alerts are sent",
+    "dashboard_token": "lets other machines read /api/dashboard and /metrics",
     "reject_key": "seals rejected deliveries; made by the system itself",
 }
 """Secrets that the system itself uses, and for what. A company may name others of its own."""

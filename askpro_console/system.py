@@ -11,20 +11,31 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
 from askpro_console.refusal import Refused, WrongUsage
-from askpro_console.secrets import SecretStore
+from askpro_console.secrets import SecretRefused, SecretStore
 from askpro_console.settings import Settings
 from askpro_console.settings_file import Loaded, load
+from askpro_console.version import version
 from backend.stack.endpoints import Endpoints
 from backend.stack.layout import Layout
 
 if TYPE_CHECKING:
+    from backend.api.config import ApiConfig
+    from backend.domain.vocabulary import QueueName
     from backend.postgres.address import PostgresAddress
+    from backend.queue.worker import WorkerConfig
+    from backend.stack.config import StackConfig
+    from backend.watch.publisher import PublisherConfig
     from backend.watch.reader import SnapshotReader
+
+REJECT_KEY_BYTES = 32
 
 
 class NotRunning(Refused):
@@ -97,3 +108,96 @@ class System:
 
         endpoints = self.endpoints()
         return SnapshotReader(endpoints.valkey_url, endpoints.postgres(self.passwords()))
+
+    def stack_config(self, *, demo: bool = False) -> StackConfig:
+        """For the supervisor. Makes the secrets that a demo needs when they are not set. Raises SecretRefused."""
+        from backend.stack.config import StackConfig
+        from backend.stack.logs import LogLimits
+
+        settings = self.settings
+        if demo:
+            self.secrets.ensure("retell_api_key", lambda: f"key_{token_hex(16)}")
+            self.secrets.ensure("calcom_webhook_secret", lambda: token_hex(16))
+        return StackConfig(
+            layout=self.layout,
+            version=version(),
+            demo=demo,
+            api_host=settings.api.host,
+            api_port=settings.api.port,
+            api_port_tries=settings.api.port_tries,
+            logs=LogLimits(file_bytes=settings.logs.file_size, total_bytes=settings.logs.total_size),
+            memory_ceiling_bytes=settings.stack.memory_ceiling,
+            environment=self._inherited(),
+            postgres={
+                "shared_buffers": f"{settings.postgres.shared_buffers // 1024}kB",
+                "max_connections": str(settings.postgres.max_connections),
+            },
+            valkey={"maxmemory": str(settings.valkey.max_memory)},
+        )
+
+    def _inherited(self) -> dict[str, str]:
+        """What every process of the stack must see as this one does, wherever it runs."""
+        told = {"ASKPRO_PROFILE": self.loaded.profile}
+        if home := self.environ.get("ASKPRO_HOME"):
+            told["ASKPRO_HOME"] = str(Path(home).expanduser().absolute())
+        return told
+
+    def api_config(self) -> ApiConfig:
+        """For the API. Raises NotRunning, SecretRefused."""
+        from backend.api.config import ApiConfig
+
+        endpoints = self.endpoints()
+        address = urlsplit(endpoints.api_url)
+        return ApiConfig(
+            host=self.settings.api.host,
+            port=address.port or self.settings.api.port,
+            postgres=endpoints.postgres(self.passwords()),
+            valkey_url=endpoints.valkey_url,
+            retell_keys=self._either("retell_api_key", "retell_api_key_previous"),
+            calcom_secrets=self._either("calcom_webhook_secret", "calcom_webhook_secret_previous"),
+            reject_key=self.reject_key(),
+            version=version(),
+            node=self.node,
+            dashboard_token=self.secrets.get("dashboard_token"),
+        )
+
+    def reject_key(self) -> bytes:
+        """The key that seals rejected deliveries, 32 bytes; made at first use. Raises SecretRefused."""
+        text = self.secrets.ensure("reject_key", lambda: token_hex(REJECT_KEY_BYTES))
+        try:
+            key = bytes.fromhex(text)
+        except ValueError:
+            key = b""
+        if len(key) != REJECT_KEY_BYTES:
+            raise SecretRefused(f"The secret reject_key must be {REJECT_KEY_BYTES} bytes in hexadecimal digits.")
+        return key
+
+    def worker_config(self, queue: QueueName) -> WorkerConfig:
+        """For the worker of one queue. Raises NotRunning."""
+        from backend.queue.worker import WorkerConfig
+
+        endpoints = self.endpoints()
+        return WorkerConfig(
+            queue=queue,
+            postgres=endpoints.postgres(self.passwords()),
+            valkey_url=endpoints.valkey_url,
+            node=self.node,
+            version=version(),
+            outbox=self.layout.state / "outbox.jsonl",
+        )
+
+    def publisher_config(self) -> PublisherConfig:
+        """For the publisher. Raises NotRunning."""
+        from backend.watch.publisher import PublisherConfig
+
+        endpoints = self.endpoints()
+        return PublisherConfig(
+            postgres=endpoints.postgres(self.passwords()),
+            valkey_url=endpoints.valkey_url,
+            node=self.node,
+            version=version(),
+            control=self.layout,
+        )
+
+    def _either(self, *names: str) -> tuple[str, ...]:
+        return tuple(value for name in names if (value := self.secrets.get(name)))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from askpro_console import cli
+from askpro_console.version import version
 
 
 def askpro(
@@ -130,7 +131,7 @@ def test_an_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"askpro {cli.version()}\n"
+    assert capsys.readouterr().out == f"askpro {version()}\n"
 
 
 def test_output_that_the_character_set_lacks_is_replaced_rather_than_fatal(tmp_path: Path) -> None:
