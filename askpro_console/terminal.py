@@ -47,3 +47,8 @@ def standard_streams_unfit(environ: Mapping[str, str]) -> str | None:
 def coloured(environ: Mapping[str, str]) -> bool:
     """Whether printed text may be coloured: a terminal, and nobody asked for none (`NO_COLOR`)."""
     return sys.stdout.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+
+
+def harmless(text: str) -> str:
+    """`text` on one line and without anything that a terminal would obey; data is printed through this."""
+    return text if text.isprintable() else "".join(mark if mark.isprintable() else "�" for mark in text)
