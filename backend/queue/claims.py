@@ -1,0 +1,319 @@
+"""What a worker writes about jobs: takes them, keeps them, ends them. The one place that changes the engine's rows.
+
+Taking is the engine's statement. Ending is not: the engine ends a job by its id alone, so a worker that slept past
+its lease would end what another one runs by then. Here every change names the worker and finds nothing when the job
+is no longer its own (the fence).
+
+Each start is noted in `job_runs` before the job runs, so that a start without an end tells of a crash. Those notes
+may be lost with the server (`synchronous_commit` off for them alone); with a worker they cannot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import asyncpg
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QuerySchedulerBuilder
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.domain.types import QueueEntrypoint, QueueManagerId
+from pgqueuer.ports.repository import EntrypointExecutionParameter
+
+from backend.domain.vocabulary import QueueName, RunOutcome
+from backend.postgres.pools import ACQUIRE_TIMEOUT_S, Connection, Pool
+from backend.queue.engine import BUILDER, SETTINGS, channel_of
+from backend.queue.failures import Failure
+from backend.queue.port import COMPANY_HEADER, delivery_of
+
+_NOTE_STARTS = """
+with quiet as materialized (
+    select set_config('synchronous_commit', 'off', true)
+), taken as materialized (
+    select job.*, (
+        select count(*) from job_runs as run where run.job_id = job.job_id and run.ended_at is null
+    ) as crashes
+    from unnest($2::bigint[], $3::integer[], $4::text[], $5::uuid[]) as job (job_id, attempt, entrypoint, company_id)
+), noted as (
+    insert into job_runs (job_id, attempt, entrypoint, company_id, worker_id, started_at, waited_ms)
+    select job_id, attempt, entrypoint, company_id, $1, clock_timestamp(), (
+        select least(greatest(date_part('epoch', clock_timestamp() - job.execute_after) * 1000, 0), 2147483647)::integer
+        from pgqueuer as job where job.id = taken.job_id
+    )
+    from taken, quiet
+    where crashes = 0 or $6
+)
+select job_id, crashes from taken
+"""
+
+_DONE = """
+with ended as (
+    select * from unnest($2::bigint[], $3::double precision[]) as t (id, seconds)
+), gone as (
+    delete from pgqueuer using ended
+    where pgqueuer.id = ended.id and pgqueuer.queue_manager_id = $1 and pgqueuer.status = 'picked'
+    returning pgqueuer.id, pgqueuer.entrypoint, pgqueuer.priority
+), logged as (
+    insert into pgqueuer_log (job_id, status, entrypoint, priority)
+    select id, 'successful', entrypoint, priority from gone
+), closed as (
+    update job_runs as run
+    set ended_at = run.started_at + make_interval(secs => ended.seconds),
+        outcome = case when gone.id is null then 'released' else 'done' end,
+        error = case when gone.id is null then 'another worker has the job' end
+    from ended left join gone using (id)
+    where run.job_id = ended.id and run.worker_id = $1 and run.ended_at is null
+)
+select id from gone
+"""
+
+_GIVE_BACK = """
+with given as (
+    update pgqueuer
+    set status = 'queued', execute_after = now() + $3, attempts = attempts + $4, updated = now(),
+        queue_manager_id = null, slot = null
+    where id = $2 and queue_manager_id = $1 and status = 'picked'
+    returning id, entrypoint, priority
+), logged as (
+    insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
+    select id, 'queued', entrypoint, priority, $7::jsonb from given
+), closed as (
+    update job_runs
+    set ended_at = greatest(started_at, clock_timestamp()), outcome = $5, error = $6
+    where job_id = $2 and worker_id = $1 and ended_at is null
+), rung as (
+    select pg_notify($8, '') from given where $3 <= interval '0'
+)
+select id, (select count(*) from rung) from given
+"""
+
+_HOLD = """
+with held as (
+    update pgqueuer
+    set status = 'failed', updated = now(), queue_manager_id = null, slot = null
+    where id = $2 and queue_manager_id = $1 and status = 'picked'
+    returning id, entrypoint, priority, payload, headers, created
+), logged as (
+    insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
+    select id, 'failed', entrypoint, priority, $10::jsonb from held
+), closed as (
+    -- Of all workers: starts that crashed are settled by the hold, else a retry would count them again.
+    update job_runs set ended_at = greatest(started_at, clock_timestamp()), outcome = 'held', error = $7
+    where job_id in (select id from held) and ended_at is null
+), kept as (
+    insert into held_jobs (job_id, queue, entrypoint, company_id, fingerprint, error_type, message, traceback,
+                           payload, headers, attempts, enqueued_at)
+    select id, $3, entrypoint, $4, $5, $6, $7, $8, payload,
+           case when jsonb_typeof(headers) = 'object' then headers else '{}' end, $9, created
+    from held
+    on conflict (job_id) do update
+    set fingerprint = excluded.fingerprint, error_type = excluded.error_type, message = excluded.message,
+        traceback = excluded.traceback, payload = excluded.payload, attempts = excluded.attempts,
+        held_at = now(), state = 'held'
+)
+select id from held
+"""
+
+_HOLD_DELIVERY = """
+update webhook_inbox set state = 'held', error = $2 where id = $1 and state = 'accepted'
+"""
+
+_FORSAKE = """
+update job_runs
+set ended_at = greatest(started_at, clock_timestamp()), outcome = 'released', error = 'another worker has the job'
+where job_id = $2 and worker_id = $1 and ended_at is null
+"""
+
+_KEEP = """
+update pgqueuer set heartbeat = now()
+where id = any($2::bigint[]) and queue_manager_id = $1 and status = 'picked'
+returning id
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Claim:
+    """A job that this worker has taken."""
+
+    job_id: int
+    entrypoint: str
+    payload: bytes
+    company_id: UUID | None
+    attempt: int
+    """1 for the first."""
+    enqueued_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one look at the queue brought."""
+
+    fresh: tuple[Claim, ...]
+    """Their start is noted."""
+    suspects: tuple[tuple[Claim, int], ...]
+    """Jobs that were running when a worker crashed, and how often; their start is not noted yet."""
+    count: int
+    """Rows that the engine handed over."""
+
+
+class Claims:
+    """One worker's jobs in the engine. Every method raises asyncpg's errors, OSError or TimeoutError."""
+
+    def __init__(
+        self, pool: Pool, worker_id: UUID, queue: QueueName, entrypoints: Sequence[str], lease_s: float
+    ) -> None:
+        self._pool = pool
+        self._worker_id = worker_id
+        self._queue = queue
+        self._lease = timedelta(seconds=lease_s)
+        unlimited = EntrypointExecutionParameter(concurrency_limit=0)
+        self._entrypoints = {QueueEntrypoint(name): unlimited for name in entrypoints}
+        self._engine = Queries(
+            # The engine annotates its driver with the unparametrised pool class.
+            driver=AsyncpgPoolDriver(cast("asyncpg.Pool[Any]", pool)),
+            qbe=QueryBuilderEnvironment(SETTINGS),
+            qbq=BUILDER,
+            qbs=QuerySchedulerBuilder(SETTINGS),
+        )
+
+    async def take(self, limit: int, running: Sequence[int] = ()) -> Taken:
+        """Take up to `limit` jobs, also those whose worker has been silent for a lease, and note their starts.
+
+        A job in `running` that the engine hands over again (its heartbeat was late) is not taken twice.
+        """
+        jobs = await self._engine.dequeue(
+            batch_size=limit,
+            entrypoints=self._entrypoints,
+            queue_manager_id=QueueManagerId(self._worker_id),
+            global_concurrency_limit=None,
+            heartbeat_timeout=self._lease,
+        )
+        known = set(running)
+        claims = {
+            job.id: Claim(
+                job_id=job.id,
+                entrypoint=job.entrypoint,
+                payload=job.payload or b"",
+                company_id=_company(job.headers),
+                attempt=job.attempts + 1,
+                enqueued_at=job.created,
+            )
+            for job in jobs
+            if job.id not in known
+        }
+        crashes = await self._note_starts(list(claims.values())) if claims else {}
+        return Taken(
+            fresh=tuple(claim for job_id, claim in claims.items() if not crashes[job_id]),
+            suspects=tuple((claim, crashes[job_id]) for job_id, claim in claims.items() if crashes[job_id]),
+            count=len(jobs),
+        )
+
+    async def note_suspect_start(self, claim: Claim) -> None:
+        """Note the start of a job that crashed its worker before."""
+        await self._note_starts([claim], also_suspects=True)
+
+    async def _note_starts(self, claims: Sequence[Claim], *, also_suspects: bool = False) -> dict[int, int]:
+        rows = await self._pool.fetch(
+            _NOTE_STARTS,
+            self._worker_id,
+            [claim.job_id for claim in claims],
+            [claim.attempt for claim in claims],
+            [claim.entrypoint for claim in claims],
+            [claim.company_id for claim in claims],
+            also_suspects,
+        )
+        return {row["job_id"]: row["crashes"] for row in rows}
+
+    async def keep(self, job_ids: Sequence[int]) -> set[int]:
+        """Renew the lease of these jobs; returns those that are this worker's no more."""
+        rows = await self._pool.fetch(_KEEP, self._worker_id, list(job_ids))
+        return set(job_ids) - {row["id"] for row in rows}
+
+    async def done(self, ended: Sequence[tuple[int, float]]) -> set[int]:
+        """End these jobs (id, seconds they ran) as done; returns those that were this worker's no more."""
+        rows = await self._pool.fetch(
+            _DONE, self._worker_id, [job_id for job_id, _ in ended], [seconds for _, seconds in ended]
+        )
+        return {job_id for job_id, _ in ended} - {row["id"] for row in rows}
+
+    async def retry(self, claim: Claim, delay_s: float, failure: Failure) -> bool:
+        """Queue the job again after `delay_s`, as one attempt more; False when it is this worker's no more."""
+        return await self._give_back(claim, RunOutcome.RETRY, delay_s, failure)
+
+    async def release(self, claim: Claim) -> bool:
+        """Queue the job again at once, as if it had not been tried; False when it is this worker's no more."""
+        return await self._give_back(claim, RunOutcome.RELEASED, 0.0, None)
+
+    async def forsake(self, claim: Claim) -> None:
+        """Note that this worker's run ended without effect because another worker has the job."""
+        await self._pool.execute(_FORSAKE, self._worker_id, claim.job_id)
+
+    async def _give_back(self, claim: Claim, outcome: RunOutcome, delay_s: float, failure: Failure | None) -> bool:
+        row = await self._pool.fetchrow(
+            _GIVE_BACK,
+            self._worker_id,
+            claim.job_id,
+            timedelta(seconds=delay_s),
+            0 if failure is None else 1,
+            outcome.value,
+            failure and f"{failure.error_type}: {failure.message}",
+            failure and _engine_record(claim, failure),
+            channel_of(self._queue),
+        )
+        return row is not None
+
+    async def hold(self, claim: Claim, failure: Failure) -> bool:
+        """Take the job out until somebody decides about it, with all that is known about its failure.
+
+        The delivery that it came from is held with it. False when the job is this worker's no more.
+        """
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
+            held = await connection.fetchval(
+                _HOLD,
+                self._worker_id,
+                claim.job_id,
+                self._queue.value,
+                claim.company_id,
+                failure.fingerprint,
+                failure.error_type,
+                failure.message,
+                failure.traceback,
+                claim.attempt,
+                _engine_record(claim, failure),
+            )
+            if held is not None:
+                await _hold_delivery(connection, claim, failure)
+        return held is not None
+
+
+async def _hold_delivery(connection: Connection, claim: Claim, failure: Failure) -> None:
+    delivery = delivery_of(claim.payload)
+    if delivery is None or claim.company_id is None:
+        return
+    await connection.execute("select set_config('app.company_id', $1, true)", str(claim.company_id))
+    await connection.execute(_HOLD_DELIVERY, delivery, f"{failure.error_type}: {failure.message}")
+
+
+def _company(headers: dict[str, object] | None) -> UUID | None:
+    try:
+        return UUID(str((headers or {})[COMPANY_HEADER]))
+    except (LookupError, ValueError):
+        return None
+
+
+def _engine_record(claim: Claim, failure: Failure) -> str:
+    """The failure in the form of the engine's own log, JSON."""
+    return json.dumps(
+        {
+            "job_id": claim.job_id,
+            "timestamp": datetime.now(UTC).isoformat(),
+            "exception_type": failure.error_type,
+            "exception_message": failure.message,
+            "traceback": failure.traceback,
+            "additional_context": {"entrypoint": claim.entrypoint, "attempt": claim.attempt},
+        }
+    )

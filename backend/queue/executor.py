@@ -1,0 +1,128 @@
+"""One run of one job: its time limit, and the decision what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from backend.domain.vocabulary import RunOutcome
+from backend.queue.claims import Claim
+from backend.queue.context import Handler, JobContext
+from backend.queue.failures import ClaimLost, Failure, JobTimeout, Permanent, WorkerCrashed, describe
+from backend.queue.policies import QueuePolicy
+
+logger = logging.getLogger(__name__)
+
+UNWIND_S = 5.0
+"""A cancelled handler has so long to put its things down; then the run ends without it."""
+
+
+class Recall(Enum):
+    """Why a running job was cancelled from outside."""
+
+    STOPPING = "stopping"
+    """The worker ends: the job goes back to the queue."""
+    LOST = "lost"
+    """Another worker has it."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A job in work."""
+
+    claim: Claim
+    began: float = field(default_factory=time.monotonic)
+    handler: asyncio.Task[None] | None = None
+    recalled: Recall | None = None
+
+    def recall(self, reason: Recall) -> None:
+        """Cancel it, unless it has ended already."""
+        if self.recalled is None:
+            self.recalled = reason
+            if self.handler is not None:
+                self.handler.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of a run."""
+
+    outcome: RunOutcome | None
+    """None when another worker has the job, so that nothing is to be written."""
+    failure: Failure | None = None
+    delay_s: float = 0.0
+    """Before the next attempt."""
+
+
+class Executor:
+    """Runs the handlers of one queue by its policy."""
+
+    def __init__(self, policy: QueuePolicy, handlers: Mapping[str, Handler], unwind_s: float = UNWIND_S) -> None:
+        self._policy = policy
+        self._unwind_s = unwind_s
+        self._handlers = handlers
+        self.stuck: set[asyncio.Task[None]] = set()
+        """Handlers that were cancelled and did not end."""
+
+    def poisoned(self, claim: Claim, crashes: int) -> Ending | None:
+        """The verdict on a job that was running whenever its worker crashed; None while it may still run."""
+        if crashes < self._policy.crash_starts:
+            return None
+        error = WorkerCrashed(f"crashed its worker {crashes}×")
+        return Ending(RunOutcome.HELD, describe(error, claim.entrypoint))
+
+    async def execute(self, run: Run, context: JobContext) -> Ending:
+        """Run the job to one of its ends. Raises nothing but its own cancellation."""
+        claim = run.claim
+        if run.recalled is not None:
+            return self._recalled(run.recalled)
+        run.handler = asyncio.create_task(_call(self._handlers[claim.entrypoint], context), name=claim.entrypoint)
+        done, _ = await asyncio.wait({run.handler}, timeout=self._policy.timeout_s)
+        if not done:
+            return await self._overdue(run, run.handler)
+        if run.handler.cancelled():
+            if run.recalled is not None:
+                return self._recalled(run.recalled)
+            return self._failed(claim, asyncio.CancelledError("the handler cancelled itself"))
+        error = run.handler.exception()
+        if error is None:
+            return Ending(RunOutcome.DONE)
+        if isinstance(error, ClaimLost):
+            return Ending(None)
+        return self._failed(claim, error)
+
+    async def _overdue(self, run: Run, handler: asyncio.Task[None]) -> Ending:
+        limit = self._policy.timeout_s
+        handler.cancel()
+        await asyncio.wait({handler}, timeout=self._unwind_s)
+        error = JobTimeout(f"ran longer than {limit:g} s")
+        if not handler.done():
+            self.stuck.add(handler)
+            handler.add_done_callback(self.stuck.discard)
+            logger.error("job %d (%s) ignores its cancellation", run.claim.job_id, run.claim.entrypoint)
+        elif not handler.cancelled() and (own := handler.exception()) is not None:
+            error.__cause__ = own
+        if run.recalled is Recall.LOST:
+            return Ending(None)
+        return self._failed(run.claim, error)
+
+    def _recalled(self, reason: Recall) -> Ending:
+        return Ending(RunOutcome.RELEASED if reason is Recall.STOPPING else None)
+
+    def _failed(self, claim: Claim, error: BaseException) -> Ending:
+        failure = describe(error, claim.entrypoint)
+        if isinstance(error, Permanent) or claim.attempt >= self._policy.attempts:
+            return Ending(RunOutcome.HELD, failure)
+        base = self._policy.backoff_s[claim.attempt - 1]
+        spread = self._policy.jitter
+        delay_s = base * random.uniform(1 - spread, 1 + spread)  # noqa: S311 - spreads load, guards nothing
+        return Ending(RunOutcome.RETRY, failure, delay_s)
+
+
+async def _call(handler: Handler, context: JobContext) -> None:
+    await handler(context)

@@ -1,0 +1,386 @@
+"""A worker process: works off one queue, and nothing another queue does can hold it up.
+
+It takes jobs in batches, runs as many at once as the policy allows, renews their leases, and writes off what is done
+in batches. When PostgreSQL goes away it waits: running jobs finish or fail as attempts of their own, what is done is
+written off when the server is back. When it is told to stop it takes nothing more, lets running jobs finish, and gives
+back what does not finish in time, so that another worker starts it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from backend.domain.vocabulary import QueueName, RunOutcome
+from backend.postgres.address import PostgresAddress, Role
+from backend.postgres.pools import Pool, open_pool
+from backend.queue.claims import Claim, Claims, Taken
+from backend.queue.completions import Completions
+from backend.queue.context import Handler, JobContext
+from backend.queue.doorbell import Doorbell
+from backend.queue.executor import UNWIND_S, Ending, Executor, Recall, Run
+from backend.queue.outages import TRANSIENT, Patience, insist
+from backend.queue.policies import DEQUEUE_WAIT_S, HEARTBEAT_S, POLICIES, QueuePolicy
+from backend.queue.roster import BEAT_S, Figures, Roster
+from backend.queue.watchdog import Watchdog
+from backend.valkey.notices import Notices
+
+logger = logging.getLogger(__name__)
+
+JOB_CONNECTIONS = 4
+"""For the handlers' transactions."""
+
+ENGINE_CONNECTIONS = 2
+"""For taking, keeping and ending jobs, so that handlers which hold all their connections cannot starve leases."""
+
+ROOM_WAIT_S = 0.005
+"""With a backlog, a worker waits so long for room for a whole batch before it takes a smaller one."""
+
+UNWRITTEN_BATCHES = 10
+"""No more jobs are taken while so many batches of finished ones wait to be written off."""
+
+BLOCKED_BEYOND_S = 15.0
+"""A process whose loop is blocked for this much longer than a job may take is ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """What one worker process needs to know."""
+
+    queue: QueueName
+    postgres: PostgresAddress
+    valkey_url: str | None
+    """Where to tell what changed; None tells nobody."""
+    node: str
+    version: str
+    outbox: Path | None = None
+    """The file to which confirmations go; None drops them."""
+    policy: QueuePolicy | None = None
+    """None: the queue's own."""
+    lease_s: float = HEARTBEAT_S
+    """A job whose worker has been silent for so long is given to another."""
+    look_s: float = DEQUEUE_WAIT_S
+    """Longest pause between looks at the queue."""
+    drain_s: float = 25.0
+    """From being told to stop until everything is finished or given back."""
+    unwind_s: float = UNWIND_S
+    """A cancelled handler has so long to put its things down."""
+
+
+async def run_worker(config: WorkerConfig) -> None:
+    """Work until told to stop. Raises when it cannot go on; its supervisor then starts another."""
+    from backend.queue.jobs import handlers_of
+    from backend.stack.child import announce_ready, stop_event
+
+    worker = Worker(config, handlers_of(config.queue))
+    limit_s = worker.policy.timeout_s + BLOCKED_BEYOND_S
+    with Watchdog(limit_s, worker.names_running):
+        await worker.run(stop_event(), announce_ready)
+    if worker.unfinished:
+        # Their handlers ignore cancellation; an orderly end of the loop would wait for them for ever.
+        logging.shutdown()
+        os._exit(0)
+
+
+class Worker:
+    """One worker of one queue with these handlers."""
+
+    def __init__(self, config: WorkerConfig, handlers: Mapping[str, Handler]) -> None:
+        self.id: UUID = uuid4()
+        self.policy = config.policy or POLICIES[config.queue]
+        self._config = config
+        self._handlers = handlers
+        self._executor = Executor(self.policy, handlers, config.unwind_s)
+        self._mine: dict[int, Run] = {}
+        """Jobs whose lease is this worker's: in work, or done and not yet written off."""
+        self._runs: dict[asyncio.Task[None], Run] = {}
+        self._slot_freed = asyncio.Event()
+        self._suspects = asyncio.Lock()
+        self._stopping = False
+        self._done = 0
+        self._state = "running"
+        self._trouble: asyncio.Future[None] | None = None
+
+    @property
+    def unfinished(self) -> int:
+        """Handlers that did not end though they were told to."""
+        return len(self._runs) + len(self._executor.stuck)
+
+    def names_running(self) -> str:
+        """The jobs in work, for a report."""
+        return ", ".join(f"{run.claim.entrypoint} {run.claim.job_id}" for run in list(self._runs.values())) or "nothing"
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+        """Work until `stop` is set, then drain. Calls `ready` when it takes jobs."""
+        self._trouble = asyncio.get_running_loop().create_future()
+        async with AsyncExitStack() as stack:
+            engine_pool = await self._pool(stack, "engine", ENGINE_CONNECTIONS)
+            self._job_pool = await self._pool(stack, "jobs", JOB_CONNECTIONS)
+            self._notices = Notices(self._config.valkey_url) if self._config.valkey_url else None
+            if self._notices is not None:
+                stack.push_async_callback(self._notices.aclose)
+            self._claims = Claims(engine_pool, self.id, self._config.queue, tuple(self._handlers), self._config.lease_s)
+            self._completions = Completions(self._claims, self.policy.batch, self._written)
+            self._doorbell = Doorbell(self._config.postgres, self._config.queue, f"askpro {self._config.queue} listen")
+            roster = self._roster(engine_pool)
+            await insist("warming up", partial(self._warm, engine_pool, roster))
+            background = [
+                self._in_background(work)
+                for work in (self._completions.run(), self._doorbell.run(), self._keep_leases(), self._sign(roster))
+            ]
+            try:
+                ready()
+                await self._work(stop)
+                await self._drain()
+                self._state = "stopped"
+                await self._quietly(roster.sign())
+            finally:
+                for task in background:
+                    task.cancel()
+                await asyncio.wait(background, timeout=1.0)
+
+    async def _pool(self, stack: AsyncExitStack, purpose: str, size: int) -> Pool:
+        pool = await insist(
+            "opening connections",
+            lambda: open_pool(
+                self._config.postgres,
+                Role.WORKER,
+                application=f"askpro {self._config.queue} {purpose}",
+                size=size,
+                min_size=size,
+            ),
+        )
+        stack.callback(pool.terminate)
+        return pool
+
+    async def _warm(self, engine_pool: Pool, roster: Roster) -> None:
+        """Use each connection once, so that the first jobs don't wait for types to be looked up and plans be made."""
+        for pool in (engine_pool, self._job_pool):
+            connections = [await pool.acquire(timeout=2.0) for _ in range(pool.get_max_size())]
+            for connection in connections:
+                await connection.fetch("select $1::uuid[], $2::bigint[], $3::text[], $4::jsonb", [], [], [], "{}")
+                await pool.release(connection)
+        for _ in range(engine_pool.get_max_size()):
+            await asyncio.gather(self._claims.keep([]), self._claims.done([]))
+        await roster.sign()
+
+    def _roster(self, pool: Pool) -> Roster:
+        return Roster(
+            pool,
+            self.id,
+            node=self._config.node,
+            queue=self._config.queue,
+            version=self._config.version,
+            concurrency=self.policy.concurrency,
+            figures=lambda: Figures(busy=len(self._runs), done=self._done, state=self._state),
+        )
+
+    # Taking ------------------------------------------------------------------------------------------------------
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        stopped = asyncio.create_task(stop.wait())
+        looking = self._in_background(self._look_for_jobs())
+        assert self._trouble is not None
+        ends: set[asyncio.Future[Any]] = {stopped, self._trouble}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if self._trouble.done():
+                self._trouble.result()
+            self._stopping = True
+            self._slot_freed.set()
+            self._doorbell.rung.set()
+            # A look in progress ends by itself: what it takes is given back.
+            await asyncio.wait({looking}, timeout=self._config.drain_s / 5)
+        finally:
+            self._stopping = True
+            stopped.cancel()
+            looking.cancel()
+
+    async def _look_for_jobs(self) -> None:
+        patience = Patience("taking jobs")
+        while not self._stopping:
+            wanted = min(await self._room(), self.policy.batch)
+            if self._stopping:
+                break
+            self._doorbell.rung.clear()
+            try:
+                taken = await self._claims.take(wanted, tuple(self._mine))
+            except TRANSIENT as error:
+                await patience.wait(error)
+                continue
+            patience.over()
+            self._start(taken)
+            if taken.count < wanted and not self._stopping:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._config.look_s):
+                        await self._doorbell.rung.wait()
+
+    async def _room(self) -> int:
+        """Wait until there is room for a job, and a moment longer for room for a batch; how many fit."""
+        while (room := self._free()) <= 0 and not self._stopping:
+            self._slot_freed.clear()
+            await self._slot_freed.wait()
+        if room < self.policy.batch:
+            await asyncio.sleep(ROOM_WAIT_S)
+        return max(1, self._free())
+
+    def _free(self) -> int:
+        if len(self._completions) > UNWRITTEN_BATCHES * self.policy.batch:
+            return 0
+        return self.policy.concurrency - len(self._runs) - len(self._executor.stuck)
+
+    def _start(self, taken: Taken) -> None:
+        for claim in taken.fresh:
+            self._spawn(claim, self._run)
+        for claim, crashes in taken.suspects:
+            self._spawn(claim, partial(self._run_suspect, crashes))
+
+    def _spawn(self, claim: Claim, work: Callable[[Run], Coroutine[None, None, None]]) -> None:
+        run = Run(claim)
+        if self._stopping:
+            run.recalled = Recall.STOPPING
+        self._mine[claim.job_id] = run
+        task = asyncio.create_task(work(run), name=f"{claim.entrypoint} {claim.job_id}")
+        self._runs[task] = run
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        run = self._runs.pop(task)
+        self._slot_freed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._mine.pop(run.claim.job_id, None)
+            self._fail(error)
+
+    # Running -----------------------------------------------------------------------------------------------------
+
+    async def _run(self, run: Run) -> None:
+        run.began = time.monotonic()
+        context = JobContext(run.claim, self.id, self._job_pool, self._config.outbox)
+        ending = await self._executor.execute(run, context)
+        if ending.outcome is RunOutcome.DONE:
+            self._done += 1
+            self._completions.add(run.claim.job_id, time.monotonic() - run.began)
+            if context.domains and self._notices is not None:
+                await self._notices.changed(*context.domains)
+        else:
+            await self._settle(run.claim, ending)
+
+    async def _run_suspect(self, crashes: int, run: Run) -> None:
+        """Run a job that was in work when a worker crashed: one such job at a time, so that the next crash is its own.
+
+        Jobs that only stood beside the one that crashes would else be counted with it.
+        """
+        if (poison := self._executor.poisoned(run.claim, crashes)) is not None:
+            await self._settle(run.claim, poison)
+            return
+        async with self._suspects:
+            if run.recalled is None:
+                await insist("noting a start", partial(self._claims.note_suspect_start, run.claim))
+            await self._run(run)
+
+    async def _settle(self, claim: Claim, ending: Ending) -> None:
+        """Write what became of a job that is not done."""
+        failure, kept = ending.failure, True
+        cause = f"{claim.entrypoint} {claim.job_id}"
+        if ending.outcome is RunOutcome.RELEASED:
+            kept = await insist("giving a job back", partial(self._claims.release, claim))
+        elif ending.outcome is RunOutcome.RETRY and failure is not None:
+            logger.warning("%s failed (%s), next attempt in %.0f s", cause, failure.error_type, ending.delay_s)
+            kept = await insist("giving a job back", partial(self._claims.retry, claim, ending.delay_s, failure))
+        elif ending.outcome is RunOutcome.HELD and failure is not None:
+            logger.error("%s is held: %s (%s)", cause, failure.error_type, failure.fingerprint)
+            kept = await insist("holding a job", partial(self._claims.hold, claim, failure))
+            if self._notices is not None:
+                await self._notices.changed("queues")
+        if not kept or ending.outcome is None:
+            logger.warning("%s was another worker's when it ended here", cause)
+            await self._quietly(self._claims.forsake(claim))
+        self._mine.pop(claim.job_id, None)
+
+    def _written(self, job_id: int) -> None:
+        self._mine.pop(job_id, None)
+        self._slot_freed.set()
+
+    # Beside the jobs ---------------------------------------------------------------------------------------------
+
+    async def _keep_leases(self) -> None:
+        patience = Patience("renewing leases")
+        while True:
+            await asyncio.sleep(self._config.lease_s / 3)
+            try:
+                lost = await self._claims.keep(tuple(self._mine)) if self._mine else set()
+            except TRANSIENT as error:
+                await patience.wait(error)
+                continue
+            patience.over()
+            for job_id in lost:
+                if (run := self._mine.get(job_id)) is not None:
+                    run.recall(Recall.LOST)
+
+    async def _sign(self, roster: Roster) -> None:
+        patience = Patience("signing the roster")
+        while True:
+            await asyncio.sleep(BEAT_S)
+            try:
+                await roster.sign()
+            except TRANSIENT as error:
+                await patience.wait(error)
+            else:
+                patience.over()
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._background_ended)
+        return task
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._trouble is not None and not self._trouble.done():
+            self._trouble.set_exception(error)
+
+    async def _quietly(self, action: Awaitable[object]) -> None:
+        """Do it if it can be done at once; nothing depends on it."""
+        try:
+            async with asyncio.timeout(2.0):
+                await action
+        except TRANSIENT as error:
+            logger.info("left undone: %s", type(error).__name__)
+
+    # Ending ------------------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """Finish what runs, give back what doesn't finish in time, write everything."""
+        self._state = "draining"
+        logger.info("draining %d jobs", len(self._runs))
+        drain_s = self._config.drain_s
+        await self._all_ended(drain_s * 0.7)
+        for run in list(self._runs.values()):
+            run.recall(Recall.STOPPING)
+        await self._all_ended(drain_s * 0.2)
+        for run in list(self._runs.values()):
+            logger.error("%s %d does not end: given back", run.claim.entrypoint, run.claim.job_id)
+            await self._quietly(self._claims.release(run.claim))
+        try:
+            async with asyncio.timeout(drain_s * 0.1):
+                await self._completions.drained()
+        except TimeoutError:
+            logger.error("%d finished jobs are not written off: they run again", len(self._completions))
+
+    async def _all_ended(self, limit_s: float) -> None:
+        # Suspects wait for each other, so their runs are asked again when one ends.
+        deadline = time.monotonic() + limit_s
+        while self._runs and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(set(self._runs), timeout=left, return_when=asyncio.FIRST_COMPLETED)
