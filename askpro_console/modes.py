@@ -1,0 +1,38 @@
+"""The screens that have a key of their own, and where their code is; imported when first shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from screens.base import ConsoleScreen
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One screen of the first level."""
+
+    name: str
+    key: str
+    title: str
+    module: str
+    screen: str
+    """Its class."""
+    words: tuple[str, ...] = ()
+    """Other names on the `:` line."""
+
+    def make(self) -> ConsoleScreen:
+        """A new screen of this mode; imports its module."""
+        made = cast("Callable[[], ConsoleScreen]", getattr(import_module(self.module), self.screen))
+        return made()
+
+
+MODES: tuple[Mode, ...] = (
+    Mode("calls", "2", "Calls", "screens.calls", "CallsScreen", ("call",)),
+    Mode("fleet", "9", "Fleet", "screens.fleet", "FleetScreen", ("nodes", "processes")),
+)
+"""In the order of their keys; the first one is shown first."""

@@ -1,0 +1,583 @@
+"""The virtual table: draws only the lines on screen, repaints only the cells that changed, keeps its place by key.
+
+A hundred thousand rows cost what a hundred cost. Rows are data records, columns are `Column`s. While somebody reads
+below the top, values change in place but rows keep their order; new ones are counted (`12 new ↑`) and come when the
+reader goes home, sorts, filters, or has rested for a while.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from textual import events
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from widgets.columns import Column, Placed, lay_out
+from widgets.palette import Palette, changed_spans, palette_of
+from widgets.pieces import Ground, Line, Piece, Tone, fitted, line, rule
+from widgets.row_book import SLICE, RowBook, Sorting, finish
+
+Row = TypeVar("Row")
+
+REST_S = 20.0
+"""After so long without a key the reader is taken to rest, and the waiting order is shown."""
+
+BUDGET_S = 0.004
+"""Time that one turn of sliced work may take before keys are answered again."""
+
+GUTTER = 1
+"""Cells left of the first column: marks live there."""
+
+REMEMBERED_STRIPS = 600
+
+
+class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=False):
+    """A list of records.
+
+    Usage: `VirtualTable(COLUMNS, key=lambda row: row.id, title="Calls", nouns=("call", "calls"))`, then `set_rows`.
+    Actions (`cursor_down`, `open`, `mark`, `sort_next` …) are bound through the console's action registry as
+    `focused.cursor_down` and so on.
+    """
+
+    DEFAULT_CSS = """
+    VirtualTable {
+        height: 1fr; width: 1fr;
+        overflow-x: hidden; overflow-y: auto;
+        scrollbar-size-vertical: 1; scrollbar-gutter: stable;
+    }
+    """
+    ALLOW_SELECT = False
+
+    class Highlighted(Message):
+        """The cursor is on another row, or the row under it has new values."""
+
+        def __init__(self, table: VirtualTable[Any], row: object) -> None:
+            super().__init__()
+            self.table = table
+            self.row = row
+
+        @property
+        def control(self) -> VirtualTable[Any]:
+            """The table, for `@on` selectors."""
+            return self.table
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the last of several matters."""
+            return isinstance(message, VirtualTable.Highlighted) and message.table is self.table
+
+    class Opened(Message):
+        """Someone wants to see the row itself (enter, double click)."""
+
+        def __init__(self, table: VirtualTable[Any], row: object) -> None:
+            super().__init__()
+            self.table = table
+            self.row = row
+
+        @property
+        def control(self) -> VirtualTable[Any]:
+            """The table, for `@on` selectors."""
+            return self.table
+
+    def __init__(
+        self,
+        columns: Sequence[Column[Row]],
+        *,
+        key: Callable[[Row], str],
+        title: str,
+        nouns: tuple[str, str] = ("row", "rows"),
+        empty: str = "",
+        sorting: Sorting | None = None,
+        row_tone: Callable[[Row], Tone | None] | None = None,
+        clock: Callable[[], float] = time.time,
+        id: str | None = None,  # noqa: A002 -- Textual's name
+        classes: str | None = None,
+    ) -> None:
+        """A table without rows that says it is loading.
+
+        Args:
+            columns: What it shows, in this order.
+            key: A row's identity; cursor, marks and place follow it.
+            title: For the rule above the table.
+            nouns: What one row and several rows are called, for counts.
+            empty: What to say when there are no rows at all: what that means and what to do.
+            sorting: The order at first; without one, as the rows are given.
+            row_tone: A tone for a whole row (its plain pieces), such as dim for what is over.
+            clock: Unix time, for timed cells.
+            id: Widget id.
+            classes: CSS classes.
+        """
+        super().__init__(id=id, classes=classes)
+        self.book: RowBook[Row] = RowBook(columns, key)
+        self.book.sorting = sorting or Sorting()
+        self.title = title
+        self.nouns = nouns
+        self.empty_text = empty
+        self._row_tone = row_tone
+        self._clock = clock
+        self._loaded = False
+        self._note = ""
+        self._cursor: str | None = None
+        self._anchored = False
+        """False while the cursor floats on the first row, whatever row that is."""
+        self._touched_at = float("-inf")
+        self._last_index = 0
+        self._told: object = None
+        self._work: Iterator[None] | None = None
+        self._placed: tuple[Placed[Row], ...] = ()
+        self._placed_width = -1
+        self._painted: list[Line] = []
+        self._row_lines: dict[str, tuple[Row, tuple[object, ...], Line]] = {}
+        self._strips: dict[Line, Strip] = {}
+        self._strips_of: Palette | None = None
+        self._strips_width = 0
+
+    # What there is
+
+    @property
+    def cursor_row(self) -> Row | None:
+        """The row under the cursor."""
+        return self.book.row(self._cursor)
+
+    @property
+    def acting_rows(self) -> list[Row]:
+        """What an action acts on: the marked rows, else the one under the cursor, if it still exists."""
+        marked = self.book.marked_rows()
+        if marked:
+            return marked
+        row = self.cursor_row
+        return [row] if row is not None and self._cursor not in self.book.gone else []
+
+    @property
+    def columns_shown(self) -> tuple[str, ...]:
+        """Keys of the columns that fit on the screen now."""
+        return tuple(placed.column.key for placed in self._layout())
+
+    # What changes it
+
+    def set_rows(self, rows: Iterable[Row]) -> None:
+        """Show these rows in place of all others."""
+        self._loaded = True
+        rows = rows if isinstance(rows, (tuple, list)) else list(rows)
+        self._do(self.book.replace(rows, hold=self._reading()), len(rows))
+
+    def update_rows(self, changed: Iterable[Row]) -> None:
+        """Take new values of some rows, or new rows; costs what is changed, not what there is."""
+        self._loaded = True
+        if self.book.update(changed) and self._work is None:
+            self._do(self.book.arrange(hold=self._reading()), self.book.total)
+        else:
+            self._show()
+
+    def set_filter(self, text: str) -> None:
+        """Show only what matches; an empty text shows everything."""
+        self.book.set_filter(text)
+        self._do(self.book.arrange(), self.book.total)
+
+    def sort_by(self, column: str | None, *, descending: bool | None = None) -> None:
+        """Sort by a column, or with None as the rows were given. Raises KeyError for an unknown column."""
+        if column is not None:
+            found = {candidate.key: candidate for candidate in self.book.columns}[column]
+            descending = found.descending if descending is None else descending
+        self.book.sorting = Sorting(column, bool(descending))
+        self._do(self.book.arrange(), self.book.total)
+
+    def note(self, text: str) -> None:
+        """A short remark at the end of the rule above the table; empty for none."""
+        self._note = text
+        self._show()
+
+    def tick(self) -> None:
+        """Let timed cells and the reader's rest catch up with the clock; call it about once a second."""
+        if self.book.waiting and not self._reading():
+            self._release()
+        else:
+            self._show()
+
+    def go_to(self, key: str) -> bool:
+        """Put the cursor on a row; False when it is not shown."""
+        index = self.book.index(key)
+        if index is None:
+            return False
+        self._move_to(index)
+        return True
+
+    # Actions
+
+    def action_cursor_down(self) -> None:
+        """One row down."""
+        self._step(1)
+
+    def action_cursor_up(self) -> None:
+        """One row up."""
+        self._step(-1)
+
+    def action_page_down(self) -> None:
+        """One page down."""
+        self._step(max(1, self._body_height - 1))
+
+    def action_page_up(self) -> None:
+        """One page up."""
+        self._step(-max(1, self._body_height - 1))
+
+    def action_home(self) -> None:
+        """To the first row; shows what is new."""
+        self._release()
+        self._move_to(0)
+        self._anchored = False
+        self._touched_at = float("-inf")
+        self._show()
+
+    def action_end(self) -> None:
+        """To the last row."""
+        self._move_to(len(self.book) - 1)
+
+    def action_open(self) -> None:
+        """Open the row under the cursor."""
+        row = self.cursor_row
+        if row is not None:
+            self.post_message(self.Opened(self, row))
+
+    def action_mark(self) -> None:
+        """Mark or unmark the row under the cursor and go on to the next."""
+        if self._cursor is not None:
+            self.book.toggle_mark(self._cursor)
+            self._step(1)
+
+    def action_unmark_all(self) -> None:
+        """Take all marks away."""
+        self.book.marked.clear()
+        self._show()
+
+    def action_sort_next(self) -> None:
+        """Sort by the next column to the right."""
+        self._sort_step(1)
+
+    def action_sort_previous(self) -> None:
+        """Sort by the next column to the left."""
+        self._sort_step(-1)
+
+    def action_sort_flip(self) -> None:
+        """Turn the order round."""
+        sorting = self.book.sorting
+        column = sorting.column or self._layout()[0].column.key
+        self.sort_by(column, descending=not sorting.descending)
+
+    # Input
+
+    def on_click(self, event: events.Click) -> None:
+        """On a row: the cursor; twice: open; on a header: sort by it."""
+        event.stop()
+        y = event.y
+        if y == 1:
+            x = event.x - GUTTER
+            for placed in self._layout():
+                if placed.x <= x < placed.x + placed.width + 2:
+                    same = self.book.sorting.column == placed.column.key
+                    self.sort_by(placed.column.key, descending=not self.book.sorting.descending if same else None)
+                    return
+        elif y >= 2:
+            index = self._top + y - 2
+            if index < len(self.book):
+                self._move_to(index)
+                if event.chain == 2:
+                    self.action_open()
+        elif self.book.waiting:
+            self.action_home()
+
+    def on_focus(self) -> None:
+        """The cursor shows where keys go."""
+        self._show()
+
+    def on_blur(self) -> None:
+        """The cursor fades."""
+        self._show()
+
+    def on_mount(self) -> None:
+        """Draw anew when the theme changes."""
+        self.app.theme_changed_signal.subscribe(self, self._repaint)
+
+    def on_resize(self) -> None:
+        """Columns and lines are laid out anew."""
+        self._show(everything=True)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Repaint what differs, instead of everything."""
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.position = new_value
+        if round(old_value) != round(new_value):
+            self._touched_at = time.monotonic()
+            self._show()
+
+    # Drawing
+
+    def render_line(self, y: int) -> Strip:
+        """One line: the rule, the header, or a row."""
+        width = self._width
+        palette = palette_of(self.app)
+        if self._strips_of is not palette or self._strips_width != width:
+            self._strips.clear()
+            self._strips_of, self._strips_width = palette, width
+        if y >= len(self._painted):
+            self._painted = self._lines()
+        drawn = self._painted[y] if y < len(self._painted) else Line()
+        strip = self._strips.get(drawn)
+        if strip is None:
+            if len(self._strips) >= REMEMBERED_STRIPS:
+                self._strips.clear()
+            strip = self._strips[drawn] = palette.strip(drawn, width)
+        return strip
+
+    @property
+    def _width(self) -> int:
+        return self.scrollable_content_region.width
+
+    @property
+    def _body_height(self) -> int:
+        return max(0, self.scrollable_content_region.height - 2)
+
+    @property
+    def _top(self) -> int:
+        return round(self.scroll_y)
+
+    def _layout(self) -> tuple[Placed[Row], ...]:
+        width = max(1, self._width - GUTTER)
+        if width != self._placed_width:
+            self._placed = lay_out(self.book.columns, width)
+            self._placed_width = width
+        return self._placed
+
+    def _show(self, *, everything: bool = False) -> None:
+        """Bring the screen up to date: size, scroll offset, and the cells that changed."""
+        if not self.is_mounted or not self.size:
+            return
+        self._keep_cursor()
+        virtual = Size(self._width, len(self.book) + 2)
+        if virtual != self.virtual_size:
+            self.virtual_size = virtual
+        old, self._painted = self._painted, self._lines()
+        if everything or len(old) != len(self._painted):
+            self.refresh()
+            return
+        regions = [
+            Region(start, y, end - start, 1)
+            for y, (was, now) in enumerate(zip(old, self._painted, strict=True))
+            if was != now
+            for start, end in changed_spans(was, now)
+        ]
+        if regions:
+            self.refresh(*regions)
+
+    def _repaint(self, _theme: object) -> None:
+        self._show(everything=True)
+
+    def _lines(self) -> list[Line]:
+        width = self._width
+        lines = [self._title_line(width), self._header_line()]
+        height = self._body_height
+        top, now = self._top, self._clock()
+        for index in range(top, min(top + height, len(self.book))):
+            key = self.book.key_at(index)
+            assert key is not None
+            lines.append(self._row_line(key, now))
+        if not len(self.book):
+            lines.extend(self._empty_lines(width))
+        lines.extend([Line()] * (height + 2 - len(lines)))
+        return lines[: height + 2]
+
+    def _title_line(self, width: int) -> Line:
+        book = self.book
+        count = len(book)
+        parts: list[Piece] = [Piece(self.title, Tone.BRIGHT)]
+        if self._loaded:
+            if book.filter:
+                parts += [
+                    Piece(f"  {count} of {book.total}", Tone.TEXT),
+                    Piece("  /", Tone.DIM),
+                    Piece(book.filter.text, Tone.ACCENT),
+                ]
+            else:
+                parts.append(Piece(f"  {count}", Tone.TEXT))
+            if book.marked:
+                parts.append(Piece(f"  {len(book.marked)} marked", Tone.ACCENT))
+        right: list[Piece] = []
+        if book.new_count:
+            right.append(Piece(f"{book.new_count} new ↑", Tone.ACCENT))
+        elif book.waiting:
+            right.append(Piece("new order ↑", Tone.ACCENT))
+        if self._note:
+            right.append(Piece(f"{'  ' if right else ''}{self._note}", Tone.DIM))
+        return rule(parts, width, right)
+
+    def _header_line(self) -> Line:
+        sorting = self.book.sorting
+        pieces: list[Piece] = [Piece(" " * GUTTER)]
+        end = 0
+        for placed in self._layout():
+            column = placed.column
+            right = column.align == "right"
+            title: list[Piece] = [Piece(column.title, Tone.DIM)]
+            if column.key == sorting.column:
+                mark = "▼" if sorting.descending else "▲"
+                title = [Piece(column.title, Tone.ACCENT), Piece(mark, Tone.ACCENT)]
+            pieces.append(Piece(" " * (placed.x - end)))
+            pieces.extend(fitted(title, placed.width, right=right))
+            end = placed.x + placed.width
+        return Line(tuple(piece for piece in pieces if piece.text))
+
+    def _row_line(self, key: str, now: float) -> Line:
+        row = self.book.row(key)
+        assert row is not None
+        is_cursor = key == self._cursor
+        marked, gone = key in self.book.marked, key in self.book.gone
+        layout = self._layout()
+        timed = tuple(placed.column.timed(row, now) for placed in layout if placed.column.timed is not None)
+        state = (is_cursor, is_cursor and self.has_focus, marked, gone, self._placed_width, timed)
+        known = self._row_lines.get(key)
+        if known is not None and known[0] is row and known[1] == state:
+            return known[2]
+        if is_cursor:
+            ground = Ground.CURSOR if self.has_focus else Ground.REST
+        else:
+            ground = Ground.MARK if marked else Ground.BASE
+        tone = Tone.FAINT if gone else self._row_tone(row) if self._row_tone else None
+        pieces: list[Piece] = [Piece("▌", Tone.ACCENT) if marked else Piece(" " * GUTTER)]
+        end = 0
+        for placed in layout:
+            if placed.x > end:
+                pieces.append(Piece(" " * (placed.x - end)))
+            content = placed.column.content(row, now)
+            pieces.extend(
+                Piece(piece.text, tone) if tone and (gone or piece.tone is Tone.TEXT) else piece
+                for piece in fitted(content, placed.width, right=placed.column.align == "right")
+            )
+            end = placed.x + placed.width
+        drawn = Line(tuple(pieces), ground)
+        if len(self._row_lines) >= REMEMBERED_STRIPS:
+            self._row_lines.clear()
+        self._row_lines[key] = (row, state, drawn)
+        return drawn
+
+    def _empty_lines(self, width: int) -> list[Line]:
+        if not self._loaded:
+            text, hint = f"Loading {self.nouns[1]} …", ""
+        elif self.book.filter:
+            text, hint = f"No {self.nouns[0]} matches.", "esc shows all again"
+        else:
+            text, hint = self.empty_text or f"No {self.nouns[1]}.", ""
+        lines = [Line(), line(Piece("  "), *fitted(Piece(text, Tone.DIM), max(1, width - 4)))]
+        if hint:
+            lines.append(line(Piece(f"  {hint}", Tone.FAINT)))
+        return lines
+
+    # Place
+
+    def _reading(self) -> bool:
+        """Whether somebody reads below the top, so that nothing may move."""
+        if not self._anchored and self._top == 0:
+            return False
+        return time.monotonic() - self._touched_at < REST_S
+
+    def _keep_cursor(self) -> None:
+        """The cursor floats at the top, or stays on its row; a row that is gone gives it to its neighbour."""
+        if not len(self.book):
+            self._set_cursor(None)
+            return
+        index = self.book.index(self._cursor)
+        if not self._anchored or index is None:
+            fallback = 0 if not self._anchored else min(self._last_index, len(self.book) - 1)
+            self._set_cursor(self.book.key_at(fallback))
+            index = fallback
+        self._last_index = index
+        self._tell_if_new()
+
+    def _set_cursor(self, key: str | None) -> None:
+        self._cursor = key
+        if key is None:
+            self._tell_if_new()
+
+    def _tell_if_new(self) -> None:
+        row = self.cursor_row
+        if row is not self._told:
+            self._told = row
+            self.post_message(self.Highlighted(self, row))
+
+    def _step(self, rows: int) -> None:
+        index = self.book.index(self._cursor)
+        if index is None:
+            index = 0
+        self._move_to(index + rows)
+
+    def _move_to(self, index: int) -> None:
+        if not len(self.book):
+            return
+        self._touched_at = time.monotonic()
+        index = max(0, min(index, len(self.book) - 1))
+        self._cursor = self.book.key_at(index)
+        self._last_index = index
+        self._anchored = True
+        height = self._body_height
+        top = self._top
+        if index < top:
+            top = index
+        elif index >= top + height:
+            top = index - height + 1
+        self._scroll_top_to(top)
+        self._show()
+
+    def _scroll_top_to(self, top: int) -> None:
+        virtual = Size(self._width, len(self.book) + 2)
+        if virtual != self.virtual_size:
+            self.virtual_size = virtual
+        if top != self._top:
+            self.scroll_to(y=top, animate=False, force=True)
+
+    def _release(self) -> None:
+        """Show the waiting order; the cursor's row stays where it is on the screen."""
+        if self._work is not None:
+            return
+        before = self.book.index(self._cursor)
+        top = self._top
+        if self.book.release():
+            self._settle(before, top)
+
+    def _settle(self, before: int | None, top: int) -> None:
+        after = self.book.index(self._cursor)
+        if self._anchored and before is not None and after is not None:
+            self._scroll_top_to(max(0, min(top + after - before, len(self.book) - self._body_height)))
+        self._show()
+
+    def _sort_step(self, by: int) -> None:
+        keys = [placed.column.key for placed in self._layout()]
+        current = self.book.sorting.column
+        index = keys.index(current) + by if current in keys else (0 if by > 0 else len(keys) - 1)
+        self.sort_by(keys[index % len(keys)])
+
+    # Sliced work
+
+    def _do(self, work: Iterator[None], size: int) -> None:
+        """Run `work` now when it is small, else in turns between which keys are answered."""
+        if size <= 2 * SLICE or not self.is_mounted:
+            self._work = None
+            before, top = self.book.index(self._cursor), self._top
+            finish(work)
+            self._settle(before, top)
+            return
+        self._work = work
+        self._turn(work)
+
+    def _turn(self, work: Iterator[None]) -> None:
+        if work is not self._work:
+            return
+        before, top = self.book.index(self._cursor), self._top
+        deadline = time.monotonic() + BUDGET_S
+        for _ in work:
+            if time.monotonic() >= deadline:
+                self.set_timer(0.001, lambda: self._turn(work))
+                return
+        self._work = None
+        self._settle(before, top)
