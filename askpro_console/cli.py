@@ -80,6 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The interpreter flushes stdout once more at exit: give it somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Exception as error:
+        if (told := _stack_failure(error)) is None:
+            raise
+        return _say(told, as_json="--json" in arguments)
     return code
 
 
@@ -126,6 +130,14 @@ def _run_command(name: str, rest: list[str]) -> int:
     if args.profile is not None:
         os.environ["ASKPRO_PROFILE"] = args.profile
     return command.run(args)
+
+
+def _stack_failure(error: Exception) -> Refused | None:
+    """The stack's own failures, which say what to do already, as a refusal."""
+    failures = sys.modules.get("backend.stack.failures")
+    if failures is None or not isinstance(error, failures.StackFailure):
+        return None
+    return Refused(error.message, error.hint)
 
 
 def _global_options(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from askpro_console.refusal import Refused
 from askpro_console.system import System
 from backend.domain.vocabulary import QueueName
+from backend.stack.failures import StackFailure
 from backend.stack.log_records import write_to_stderr
 
 NAME = "process"
@@ -39,8 +40,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(system, args)
     except Refused as refused:
+        if args.process == "supervisor":
+            raise
         logger.critical("%s %s", refused.message, refused.hint)
         return refused.exit_code
+    except StackFailure:
+        raise
     except Exception:
         logger.critical("%s ends by an error", name, exc_info=True)
         return 1

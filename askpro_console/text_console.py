@@ -1,0 +1,115 @@
+"""The console without a terminal: say why, bring the system up, then print snapshots as text until interrupted.
+
+A system that this process started is stopped when it is interrupted (SIGINT, SIGTERM); one that ran already stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from askpro_console.refusal import Refused
+from askpro_console.system import System
+from askpro_console.terminal import harmless
+
+if TYPE_CHECKING:
+    from backend.stack.status import Status
+    from backend.watch.reader import SnapshotReader
+
+DOMAINS = ("business", "calls", "queues")
+"""What is printed, in this order."""
+
+INTERVAL_S = 5.0
+"""From one print to the next."""
+
+STOP_LIMIT_S = 90.0
+ROWS = 10
+
+
+def run(system: System, reason: str, *, demo: bool) -> int:
+    """Print until interrupted; 1 when the system does not become ready."""
+    print(f"{reason}: text snapshots are printed instead of the console. Ctrl-C ends this.", flush=True)  # noqa: T201
+    return asyncio.run(_run(system, demo=demo))
+
+
+async def _run(system: System, *, demo: bool) -> int:
+    from backend.stack.client import is_running, take_down
+
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted.set)
+    attached = is_running(system.layout)
+    try:
+        await _until(interrupted, _bring_up(system, demo=demo))
+        if not interrupted.is_set():
+            await _until(interrupted, _print_for_ever(system))
+    finally:
+        if not attached and is_running(system.layout):
+            _say("Stopping the system that was started here ...")
+            async for _ in take_down(system.layout, limit_s=STOP_LIMIT_S):
+                pass
+            _say("Stopped.")
+    return 0
+
+
+async def _until(interrupted: asyncio.Event, work: AsyncIterator[str]) -> None:
+    """Print what `work` says until it ends or the person interrupts. Raises what it raises."""
+
+    async def say() -> None:
+        async for line in work:
+            _say(line)
+
+    saying = asyncio.create_task(say())
+    waiting = asyncio.create_task(interrupted.wait())
+    await asyncio.wait((saying, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not saying.done():
+        saying.cancel()
+        await asyncio.gather(saying, return_exceptions=True)
+        return
+    saying.result()
+
+
+async def _bring_up(system: System, *, demo: bool) -> AsyncIterator[str]:
+    from backend.stack.client import bring_up
+
+    told: dict[str, str] = {}
+    status: Status | None = None
+    async for status in bring_up(system.layout, demo=demo, limit_s=system.settings.stack.start_timeout_s):
+        for step in status.steps:
+            if step.state in {"done", "failed"} and told.get(step.name) != step.state:
+                told[step.name] = step.state
+                seconds = f" ({step.seconds:.1f} s)" if step.seconds is not None else ""
+                yield harmless(f"{step.name}: {step.state}{seconds}  {step.detail}".rstrip())
+    if status is None or not status.ready:
+        error = status.error if status else ""
+        raise Refused(error or "The system is not ready.", (status.hint if status else "") or "See `askpro doctor`.")
+    yield f"ready: {status.api_url}"
+
+
+async def _print_for_ever(system: System) -> AsyncIterator[str]:
+    reader = system.reader()
+    try:
+        while True:
+            started = time.monotonic()
+            yield f"\n=== {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            for domain in DOMAINS:
+                yield await _snapshot_text(reader, domain)
+            await asyncio.sleep(max(0.0, INTERVAL_S - (time.monotonic() - started)))
+    finally:
+        await reader.aclose()
+
+
+async def _snapshot_text(reader: SnapshotReader, domain: str) -> str:
+    from backend.watch.text import render
+
+    return render(await reader.read(domain), rows=ROWS)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
