@@ -95,6 +95,16 @@ class Layout:
         """Where the running system's parts listen, JSON."""
         return self.run / "endpoints.json"
 
+    @property
+    def children_file(self) -> Path:
+        """The supervisor's record of its children, JSON."""
+        return self.run / "children.json"
+
+    @property
+    def last_failure_file(self) -> Path:
+        """The status of the last start if it failed, JSON."""
+        return self.state / "last-failure.json"
+
 
 def short_run_directory(wanted: Path) -> Path:
     """`wanted`, or a private directory with a short name when sockets in it would have too long a path."""

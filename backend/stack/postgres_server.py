@@ -5,6 +5,7 @@ Who may do what inside the database is `backend.postgres.bootstrap`'s subject.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,16 +14,18 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from backend.postgres.address import Superuser
 from backend.stack.failures import EngineMissing, PlaceUnusable, StackFailure, place_unusable
 from backend.stack.layout import Layout
-from backend.stack.privileges import Account, engine, private_directory, service_account
+from backend.stack.privileges import Account, engine, private_directory, service_account, write_for
 from backend.stack.spawn import ProcessSpec
 
 PORT = 5432
 """Only names the Unix socket; no TCP port is opened."""
 
-INITDB_TIMEOUT_S = 120.0
+PROGRAM_TIMEOUT_S = 120.0
 
 MAJOR_VERSION = "18"
 
@@ -118,18 +121,70 @@ class PostgresServer:
             )
         self._write_settings()
 
+    def owner(self) -> int | None:
+        """The pid of a live server on this data directory, by its lock file; None when there is none."""
+        pid = _first_number(self.data / "postmaster.pid")
+        return pid if pid is not None and _is_postgres(pid) else None
+
+    def clear_stale_locks(self) -> None:
+        """Remove lock files whose pid is nobody's, or by now somebody else's, so that the server is not refused.
+
+        PostgreSQL itself takes any live process with the recorded pid for a server.
+        """
+        for path in (self.data / "postmaster.pid", self.sockets / f".s.PGSQL.{PORT}.lock"):
+            pid = _first_number(path)
+            if pid is not None and not _is_postgres(pid):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def set_superuser_password(self) -> None:
+        """Give the administrator of a stopped server the present password. Blocks; bounded. Raises StackFailure."""
+        quoted = self._password.replace("'", "''")
+        done = self._run(
+            [self._program("postgres"), "--single", "-D", str(self.data), "postgres"],
+            f"alter role postgres password '{quoted}'\n",
+        )
+        if done.returncode != 0 or "ERROR" in done.stdout:
+            raise StackFailure(
+                f"The database in {self.data} does not accept a new administrator's password.",
+                "Restore credentials.json from a backup, or set ASKPRO_HOME to a new directory.",
+            )
+
+    def _run(self, command: list[str], given: str = "") -> subprocess.CompletedProcess[str]:
+        account = self._account
+        try:
+            return subprocess.run(  # noqa: S603 (a command of our own)
+                command,
+                input=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
+                umask=0o077,
+                timeout=PROGRAM_TIMEOUT_S,
+                check=False,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StackFailure(
+                f"{Path(command[0]).name} took longer than {PROGRAM_TIMEOUT_S:.0f} s in {self.data.parent}.",
+                "The disk may be overloaded; start again.",
+            ) from error
+
     def _create(self) -> None:
         home = self.data.parent
         try:
             for left in home.glob(".new-*"):
                 shutil.rmtree(left, ignore_errors=True)
             made = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
-            password = made / "password"
-            password.write_text(self._password)
-            password.chmod(0o600)
             if self._account is not None:
                 os.chown(made, self._account.uid, self._account.gid)
-                os.chown(password, self._account.uid, self._account.gid)
+            password = made / "password"
+            write_for(self._account, password, self._password)
             self._run_initdb(made / "cluster", password)
             (made / "cluster").rename(self.data)
             shutil.rmtree(made)
@@ -137,7 +192,6 @@ class PostgresServer:
             raise place_unusable(home, error) from error
 
     def _run_initdb(self, target: Path, password: Path) -> None:
-        account = self._account
         # The superuser has the same name whoever runs the server.
         command = [
             self._program("initdb"),
@@ -152,27 +206,9 @@ class PostgresServer:
             "--text-search-config=simple",
             "--no-instructions",
         ]
-        try:
-            done = subprocess.run(  # noqa: S603 (a command of our own)
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                user=account.uid if account else None,
-                group=account.gid if account else None,
-                extra_groups=[] if account else None,
-                umask=0o077,
-                timeout=INITDB_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise StackFailure(
-                f"Creating the database in {target.parent.parent} took longer than {INITDB_TIMEOUT_S:.0f} s.",
-                "The disk may be overloaded; start again.",
-            ) from error
+        done = self._run(command)
         if done.returncode != 0:
-            raise _initdb_failure(target.parent.parent, done.stdout.decode("utf-8", "replace"))
+            raise _initdb_failure(target.parent.parent, done.stdout)
 
     def _program(self, name: str) -> str:
         if self._programs is None:
@@ -180,26 +216,16 @@ class PostgresServer:
         return str(self._programs / name)
 
     def _write_settings(self) -> None:
-        settings = {
-            **self._settings,
-            "port": str(PORT),
-            "unix_socket_directories": str(self.sockets),
-            "hba_file": str(self.data / "pg_hba.conf"),
-        }
-        lines = [f"{name} = '{value}'" for name, value in settings.items()]
-        text = "# Written by askpro at each start; your own settings belong into local.conf.\n" + "\n".join(lines)
-        try:
-            for name, content in (
-                ("postgresql.conf", text + "\ninclude_if_exists = 'local.conf'\n"),
-                ("pg_hba.conf", AUTHENTICATION),
-            ):
-                path = self.data / name
-                path.write_text(content)
-                path.chmod(0o600)
-                if self._account is not None:
-                    os.chown(path, self._account.uid, self._account.gid)
-        except OSError as error:
-            raise place_unusable(self.data, error) from error
+        directory = str(self.sockets).replace('"', '""')
+        settings = {**self._settings, "port": str(PORT), "unix_socket_directories": f'"{directory}"'}
+        lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()]
+        head = "# Written by askpro at each start; your own settings belong into local.conf."
+        text = "\n".join([head, *lines, "include_if_exists = 'local.conf'", ""])
+        write_for(self._account, self.data / "postgresql.conf", text)
+        write_for(self._account, self.data / "pg_hba.conf", AUTHENTICATION)
+        own = self.data / "local.conf"
+        if not own.exists():
+            write_for(self._account, own, "# Your own settings; they win over postgresql.conf.\n")
 
     def command(self) -> ProcessSpec:
         """The server in the foreground, logging to standard error. Needs `initialise`."""
@@ -229,3 +255,18 @@ def _initdb_failure(home: Path, output: str) -> StackFailure:
             f"No space is left for the database in {home}.", "Free about 60 MB there, or set ASKPRO_HOME."
         )
     return StackFailure(f"The database could not be created in {home}: {reason}.", "Mend that and start again.")
+
+
+def _first_number(path: Path) -> int | None:
+    try:
+        return int(path.read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return None
+
+
+def _is_postgres(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

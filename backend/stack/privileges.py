@@ -6,6 +6,7 @@ their data must then lie where that account can go. Started by anybody else, eve
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -33,6 +34,10 @@ class Account:
     name: str
     uid: int
     gid: int
+
+
+LINK_RECORD = "link"
+"""In a home below `SHARED`: the place that links to it."""
 
 
 def service_account() -> Account | None:
@@ -129,6 +134,7 @@ def private_directory(wanted: Path, account: Account | None) -> Path:
         else:
             real = SHARED / "homes" / secrets.token_hex(6) / wanted.name
             _make_open(real.parent)
+            (real.parent / LINK_RECORD).write_text(str(wanted.absolute()))
             real.mkdir(mode=0o700)
             wanted.symlink_to(real, target_is_directory=True)
         if account is not None:
@@ -136,6 +142,37 @@ def private_directory(wanted: Path, account: Account | None) -> Path:
     except OSError as error:
         raise place_unusable(wanted, error) from error
     return real
+
+
+def remove_abandoned_homes() -> None:
+    """Remove the servers' data of layouts that lay in the directory for temporary files and are gone from there.
+
+    Data of layouts elsewhere is kept whatever happens to their links.
+    """
+    temporary = Path(tempfile.gettempdir()).resolve()
+    for record in (SHARED / "homes").glob(f"*/{LINK_RECORD}"):
+        with contextlib.suppress(OSError):
+            link = Path(record.read_text())
+            if temporary in link.parents and not os.path.lexists(link):
+                shutil.rmtree(record.parent)
+
+
+def write_for(account: Account | None, path: Path, text: str) -> None:
+    """Replace a file by one that the account alone may read. Raises PlaceUnusable.
+
+    The new file is made beside the old one, so that a link planted there by the account leads nowhere.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            if account is not None:
+                os.fchown(descriptor, account.uid, account.gid)
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        raise place_unusable(path, error) from error
 
 
 def _give_to(directory: Path, account: Account) -> None:

@@ -37,9 +37,15 @@ class ProcessSpec:
 
 
 def spawn(
-    spec: ProcessSpec, *, output: int, pass_fds: Sequence[int] = (), environment: Mapping[str, str] | None = None
+    spec: ProcessSpec,
+    *,
+    output: int,
+    errors: int | None = None,
+    input_: int = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start the process in a session of its own with both output streams on `output`.
+    """Start the process in a session of its own; standard error goes to `errors`, else where the output goes.
 
     Must be called from the main thread: the kernel takes the end of the forking thread for the parent's death.
     Raises EngineMissing when the program cannot be executed.
@@ -59,9 +65,9 @@ def spawn(
     try:
         return subprocess.Popen(  # noqa: S603 (commands of our own)
             spec.command,
-            stdin=subprocess.DEVNULL,
+            stdin=input_,
             stdout=output,
-            stderr=output,
+            stderr=output if errors is None else errors,
             cwd=spec.directory,
             env={**os.environ, **spec.environment, **(environment or {})},
             user=account.uid if account else None,

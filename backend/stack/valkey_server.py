@@ -12,9 +12,9 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from backend.stack.failures import EngineMissing, place_unusable
+from backend.stack.failures import EngineMissing
 from backend.stack.layout import Layout
-from backend.stack.privileges import Account, engine, private_directory, service_account
+from backend.stack.privileges import Account, engine, private_directory, service_account, write_for
 from backend.stack.spawn import ProcessSpec
 
 PROBE_TIMEOUT_S = 0.5
@@ -61,14 +61,8 @@ class ValkeyServer:
         self.socket = private_directory(self._layout.sockets, self._account) / self._layout.valkey_socket.name
         self._home = private_directory(self._layout.valkey_data, self._account)
         settings = {**self._settings, "unixsocket": _quoted(self.socket), "dir": _quoted(self._home)}
-        path = self._home / "valkey.conf"
-        try:
-            path.write_text("# Written by askpro at each start.\n" + "".join(f"{k} {v}\n" for k, v in settings.items()))
-            path.chmod(0o600)
-            if self._account is not None:
-                os.chown(path, self._account.uid, self._account.gid)
-        except OSError as error:
-            raise place_unusable(path, error) from error
+        lines = "".join(f"{name} {value}\n" for name, value in settings.items())
+        write_for(self._account, self._home / "valkey.conf", "# Written by askpro at each start.\n" + lines)
 
     def command(self) -> ProcessSpec:
         """The server in the foreground, logging to standard output. Needs `initialise`."""

@@ -1,0 +1,108 @@
+"""The processes of one system: what each runs, how it tells that it is ready, how it is ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import backend
+from backend.stack.config import StackConfig
+from backend.stack.listener import Listener
+from backend.stack.postgres_server import PostgresServer
+from backend.stack.process import ProcessPlan, StopStage
+from backend.stack.spawn import ProcessSpec
+from backend.stack.valkey_server import ValkeyServer
+
+POSTGRES_STOP = (
+    # Fast shutdown, then immediate; a kill loses nothing but costs a recovery, and comes last.
+    StopStage(signal.SIGINT, 30.0),
+    StopStage(signal.SIGQUIT, 20.0),
+    StopStage(signal.SIGKILL, 5.0),
+)
+VALKEY_STOP = (StopStage(signal.SIGTERM, 10.0), StopStage(signal.SIGKILL, 5.0))
+API_STOP = (StopStage(signal.SIGTERM, 12.0), StopStage(signal.SIGKILL, 5.0))
+WORKER_STOP = (StopStage(signal.SIGTERM, 28.0), StopStage(signal.SIGKILL, 5.0))
+OTHER_STOP = (StopStage(signal.SIGTERM, 10.0), StopStage(signal.SIGKILL, 5.0))
+
+
+def postgres_plan(server: PostgresServer) -> ProcessPlan:
+    """PostgreSQL. A recovery after a crash may take minutes, and interrupting it would only make it start over."""
+
+    def spec() -> ProcessSpec:
+        server.clear_stale_locks()
+        return server.command()
+
+    return ProcessPlan(name="postgres", spec=spec, stop=POSTGRES_STOP, probe=server.ready, start_limit_s=600.0)
+
+
+def valkey_plan(server: ValkeyServer) -> ProcessPlan:
+    """Valkey. It starts empty, hence fast."""
+    return ProcessPlan(
+        name="valkey",
+        spec=server.command,
+        stop=VALKEY_STOP,
+        probe=lambda _pid: server.ready(),
+        start_limit_s=20.0,
+    )
+
+
+def python_plans(config: StackConfig, listener: Listener) -> tuple[ProcessPlan, ...]:
+    """The API, a worker for each queue, the publisher, and in a demo the traffic."""
+    ceiling = config.memory_ceiling_bytes
+    plans = [
+        ProcessPlan(
+            name="api",
+            spec=_python(config, "api", "api"),
+            stop=API_STOP,
+            listener=listener.open,
+            memory_ceiling_bytes=ceiling,
+        )
+    ]
+    plans.extend(
+        ProcessPlan(
+            name=f"worker-{queue}",
+            spec=_python(config, f"worker-{queue}", "worker", queue),
+            stop=WORKER_STOP,
+            memory_ceiling_bytes=ceiling,
+        )
+        for queue in config.queues
+    )
+    plans.append(
+        ProcessPlan(
+            name="publisher",
+            spec=_python(config, "publisher", "publisher"),
+            stop=OTHER_STOP,
+            memory_ceiling_bytes=ceiling,
+        )
+    )
+    if config.demo:
+        plans.append(
+            ProcessPlan(
+                name="simulator",
+                spec=_python(config, "simulator", "simulator"),
+                stop=OTHER_STOP,
+                memory_ceiling_bytes=ceiling,
+                start_limit_s=300.0,
+                needed_for_ready=False,
+            )
+        )
+    return tuple(plans)
+
+
+def _python(config: StackConfig, name: str, *arguments: str) -> Callable[[], ProcessSpec]:
+    """How to run one of our own processes."""
+    spec = ProcessSpec(name=name, command=(*config.python, *arguments), environment=python_environment(config))
+    return lambda: spec
+
+
+def python_environment(config: StackConfig) -> dict[str, str]:
+    """What our own processes need: to find our packages from any directory, and to say why they crashed."""
+    ours = str(Path(backend.__file__).parents[1])
+    path = os.environ.get("PYTHONPATH")
+    return {
+        "PYTHONPATH": f"{ours}{os.pathsep}{path}" if path else ours,
+        "PYTHONFAULTHANDLER": "1",
+        **config.environment,
+    }
