@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
+
+import asyncpg
 
 from backend.postgres.address import PostgresAddress, Role
+from backend.postgres.pools import connect
 
-if TYPE_CHECKING:
-    import asyncpg
-
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 STATEMENT_MS = 1500
 """Longest run of one statement, kept by the server."""
@@ -26,8 +26,6 @@ async def open_watch_connection(address: PostgresAddress, role: Role, *, applica
 
     Raises OSError, TimeoutError or asyncpg.PostgresError when the database does not let it in.
     """
-    from backend.postgres.pools import connect
-
     connection = await connect(address, role, application=application, command_timeout=COMMAND_S)
     await connection.execute(
         f"set statement_timeout = {STATEMENT_MS}; set lock_timeout = {LOCK_MS}; set jit = off;"
@@ -39,8 +37,6 @@ async def open_watch_connection(address: PostgresAddress, role: Role, *, applica
 
 def is_gone(error: BaseException) -> bool:
     """Whether the failure means that the connection is of no more use (as against: one statement failed)."""
-    import asyncpg
-
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "")[:2] in {"08", "53", "57"} and error.sqlstate != "57014"
     return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | EOFError)

@@ -14,6 +14,7 @@ import msgspec
 import psutil
 
 from backend.valkey.client import exchange
+from backend.watch.disk import DiskSpace, disk_space
 from backend.watch.snapshots import NodeRow, ProcessRow
 
 if TYPE_CHECKING:
@@ -37,16 +38,16 @@ class NodeGauge:
         self._version = version
         self._directory = directory
         self._looked_at = time.monotonic()
-        self._net = psutil.net_io_counters()
+        self._net = net_bytes()
         psutil.cpu_percent(None)
 
     def look(self, processes: tuple[ProcessRow, ...]) -> NodeRow:
         """The machine now, with these processes of ours on it. Blocks for about a millisecond."""
         now = time.monotonic()
         seconds = max(now - self._looked_at, 0.001)
-        net = psutil.net_io_counters()
+        net = net_bytes()
         memory = psutil.virtual_memory()
-        used, total = disk_bytes(self._directory)
+        disk = disk_space(self._directory) or DiskSpace(used=0, free=0)
         row = NodeRow(
             node=self._node,
             version=self._version,
@@ -56,11 +57,10 @@ class NodeGauge:
             load_1m=os.getloadavg()[0],
             memory_used_bytes=memory.total - memory.available,
             memory_total_bytes=memory.total,
-            disk_used_bytes=used,
-            disk_total_bytes=total,
-            # None where a container shows no interface at all.
-            net_in_bytes_per_s=(net.bytes_recv - self._net.bytes_recv) / seconds if net and self._net else 0.0,
-            net_out_bytes_per_s=(net.bytes_sent - self._net.bytes_sent) / seconds if net and self._net else 0.0,
+            disk_used_bytes=disk.used,
+            disk_total_bytes=disk.total,
+            net_in_bytes_per_s=(net[0] - self._net[0]) / seconds,
+            net_out_bytes_per_s=(net[1] - self._net[1]) / seconds,
             uptime_s=max(0.0, time.time() - psutil.boot_time()),
             processes=processes,
         )
@@ -68,13 +68,10 @@ class NodeGauge:
         return row
 
 
-def disk_bytes(directory: Path) -> tuple[int, int]:
-    """Used and total bytes of the file system, as `df` counts them; zeros when it can't be asked."""
-    try:
-        disk = os.statvfs(directory)
-    except OSError:
-        return 0, 0
-    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize, (disk.f_blocks - disk.f_bfree + disk.f_bavail) * disk.f_frsize
+def net_bytes() -> tuple[int, int]:
+    """Bytes received and sent by all interfaces but the loopback since boot; zeros where there is none."""
+    each = [counters for name, counters in psutil.net_io_counters(pernic=True).items() if name != "lo"]
+    return sum(one.bytes_recv for one in each), sum(one.bytes_sent for one in each)
 
 
 async def tell(client: Redis, row: NodeRow) -> None:
@@ -88,7 +85,7 @@ async def tell(client: Redis, row: NodeRow) -> None:
 async def read_nodes(client: Redis, now: float) -> tuple[NodeRow, ...]:
     """All nodes heard of within the last minute before `now` (Unix seconds), by name. Raises `ValkeyUnavailable`."""
     async with exchange():
-        values: dict[bytes, bytes] = await client.hgetall(NODES_KEY)
+        values = await client.hgetall(NODES_KEY)
         rows = []
         forgotten = []
         for name, value in values.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import sys
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from backend.watch.snapshots import DOMAINS, Snapshot
 
 if TYPE_CHECKING:
     from backend.valkey.store import SnapshotStore, Stored
-    from backend.watch.connection import Connection
+    from backend.watch.lane import Lane
 
 Source = Literal["valkey", "database", "memory", "nowhere"]
 Freshness = Literal["live", "stale", "unknown"]
@@ -94,8 +95,7 @@ class SnapshotReader:
         self._store: SnapshotStore | None = None
         self._store_quiet_until = float("-inf")
         self._store_error = ""
-        self._connection: Connection | None = None
-        self._connection_lock = asyncio.Lock()
+        self._lane: Lane | None = None
         self._memory = {domain: Memory() for domain in DOMAINS}
 
     async def read(self, domain: str) -> Reading:
@@ -154,7 +154,8 @@ class SnapshotReader:
             async with asyncio.timeout(READ_S):
                 if self._store is not None:
                     await self._store.aclose()
-        self._drop_connection()
+        if self._lane is not None:
+            self._lane.close()
 
     async def _pump(self, due: dict[str, None], wake: asyncio.Event) -> None:
         told = dict.fromkeys(DOMAINS, time.monotonic())
@@ -188,13 +189,11 @@ class SnapshotReader:
     async def _open_store(self) -> SnapshotStore | None:
         if self._url is None:
             return None
-        if self._store is None:
-            # A second to import: in a thread, so that keys are still answered meanwhile.
-            await asyncio.to_thread(importlib.import_module, "redis.asyncio")
-            from backend.valkey.store import SnapshotStore
+        await import_aside("redis.asyncio")
+        from backend.valkey.store import SnapshotStore
 
-            if self._store is None:
-                self._store = SnapshotStore.open(self._url)
+        if self._store is None:
+            self._store = SnapshotStore.open(self._url)
         return self._store
 
     async def _from_store(self, domain: str, reasons: list[str]) -> Stored | None:
@@ -228,33 +227,20 @@ class SnapshotReader:
         return memory.collecting.result() if memory.collecting.done() else "PostgreSQL: no answer in time"
 
     async def _collect(self, domain: str, memory: Memory) -> str | None:
-        await asyncio.to_thread(importlib.import_module, "asyncpg")
-        import asyncpg
-
-        from backend.watch.collect import Sources, take
-        from backend.watch.connection import is_gone, open_watch_connection
-
         assert self._postgres is not None
+        await import_aside("backend.watch.lane")
+        from backend.watch.collect import Sources
+        from backend.watch.lane import CollectionFailed, Lane
+
+        if self._lane is None:
+            self._lane = Lane(self._postgres, self._role, application=self._application)
         valkey = self._store.client if self._store and time.monotonic() >= self._store_quiet_until else None
         try:
-            async with self._connection_lock:
-                if self._connection is None or self._connection.is_closed():
-                    self._connection = await open_watch_connection(
-                        self._postgres, self._role, application=self._application
-                    )
-                sources = Sources(connection=self._connection, valkey=valkey, previous=memory.snapshot)
-                snapshot = await take(domain, sources)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
-            if is_gone(error):
-                self._drop_connection()
-            return f"PostgreSQL: {in_few_words(error)}"
+            snapshot = await self._lane.collect(domain, Sources(valkey=valkey, previous=memory.snapshot))
+        except CollectionFailed as error:
+            return f"PostgreSQL: {error}"
         self._remember(memory, snapshot, 0.0)
         return None
-
-    def _drop_connection(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
 
     @staticmethod
     def _remember(memory: Memory, snapshot: Snapshot, age_s: float) -> bool:
@@ -273,3 +259,9 @@ class SnapshotReader:
         age = time.monotonic() - memory.born
         freshness: Freshness = "live" if age <= live_s(domain) else "stale"
         return Reading(domain, memory.snapshot, source, age, error, freshness)
+
+
+async def import_aside(module: str) -> None:
+    """Import in a thread what takes half a second to import, so that keys are answered meanwhile."""
+    if module not in sys.modules:
+        await asyncio.to_thread(importlib.import_module, module)

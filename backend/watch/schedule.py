@@ -23,6 +23,9 @@ NOTICED_S = 0.25
 COST_FACTOR = 100.0
 """A domain rests so many times as long as its last collection took: no collector takes more than 1 % of a core."""
 
+NOTICED_COST_FACTOR = 20.0
+"""The same between two collections that notices asked for: 5 % of a core, and only while things change."""
+
 REST_LIMIT_S = 10.0
 """Longest rest that the cost factor may impose."""
 

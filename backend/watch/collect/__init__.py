@@ -6,7 +6,7 @@ looks, such as a rate, is worked out against the snapshot before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backend.watch.snapshots import Change, NodeRow, Snapshot
@@ -14,14 +14,11 @@ from backend.watch.snapshots import Change, NodeRow, Snapshot
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from backend.watch.connection import Connection
-
 
 @dataclass(slots=True)
 class Sources:
-    """What collectors ask, and what they are told."""
+    """What collectors ask besides PostgreSQL, and what they are told."""
 
-    connection: Connection
     valkey: Redis | None = None
     """None when Valkey is known to be gone: its figures are then unknown."""
     previous: Snapshot | None = None
@@ -33,29 +30,5 @@ class Sources:
     changes: tuple[Change, ...] = ()
     """Changes that the publisher saw happen, newest first."""
     watching_ratio: float | None = None
-    notes: tuple[str, ...] = field(default=())
-
-
-async def take(domain: str, sources: Sources) -> Snapshot:
-    """Collect one domain.
-
-    Raises KeyError for an unknown domain, asyncpg.PostgresError, OSError or TimeoutError when the database does
-    not answer. A Valkey that is gone makes figures unknown, never an error.
-    """
-    from backend.watch.collect import appointments, business, calls, database, fleet, queues
-
-    match domain:
-        case "calls":
-            return await calls.collect(sources)
-        case "appointments":
-            return await appointments.collect(sources)
-        case "queues":
-            return await queues.collect(sources)
-        case "database":
-            return await database.collect(sources)
-        case "fleet":
-            return await fleet.collect(sources)
-        case "business":
-            return await business.collect(sources)
-        case _:
-            raise KeyError(domain)
+    """Cost of watching so far: the publisher's CPU, of one core."""
+    notes: tuple[str, ...] = ()

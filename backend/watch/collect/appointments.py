@@ -8,6 +8,7 @@ import msgspec
 
 from backend.watch.collect import Sources
 from backend.watch.collect.rows import lookback, merge
+from backend.watch.connection import Connection
 from backend.watch.snapshots import AppointmentRow, AppointmentsSnapshot
 
 BUSY_WEEKS = 5_000
@@ -102,13 +103,13 @@ class Answer(msgspec.Struct, frozen=True):
 _answer = msgspec.json.Decoder(Answer)
 
 
-async def collect(sources: Sources) -> AppointmentsSnapshot:
+async def collect(connection: Connection, sources: Sources) -> AppointmentsSnapshot:
     """The appointments of all companies; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, AppointmentsSnapshot) else None
     back_s = lookback(previous, time.time())
     with_figures = back_s is None or previous is None or sum(previous.by_status_7d.values()) < BUSY_WEEKS
     began = time.perf_counter()
-    answer = _answer.decode(await sources.connection.fetchval(STATEMENT, back_s, with_figures))
+    answer = _answer.decode(await connection.fetchval(STATEMENT, back_s, with_figures))
     took_ms = (time.perf_counter() - began) * 1000
     figures = answer.figures
     if figures is None:

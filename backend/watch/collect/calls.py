@@ -8,6 +8,7 @@ import msgspec
 
 from backend.watch.collect import Sources
 from backend.watch.collect.rows import lookback, merge
+from backend.watch.connection import Connection
 from backend.watch.snapshots import CallRow, CallsSnapshot, Trend
 
 BUSY_DAY = 5_000
@@ -42,6 +43,9 @@ lately as materialized (
     -- no call lasts two hours (default.close_stale_calls), so these are all that ended in the last one
     select started_at, duration_ms / 1000.0::float8 as duration_s
     from calls where $2 and started_at >= now() - interval '3 hours'
+),
+minutes as (
+    select generate_series(date_bin('1 minute', now(), 'epoch') - interval '59 minutes', now(), '1 minute') as minute
 )
 select json_build_object(
     'ids', (select coalesce(json_agg(id order by started_at desc, id desc), '[]') from listed),
@@ -78,9 +82,8 @@ select json_build_object(
                               where started_at + make_interval(secs => duration_s) >= now() - interval '1 hour'),
         'by_outcome_today', (select coalesce(json_object_agg(outcome, calls), '{}') from
                              (select outcome, count(*) as calls from day where outcome is not null group by 1) each),
-        'per_minute', (select json_agg(coalesce(calls, 0) order by minute) from
-                       generate_series(date_trunc('minute', now()) - interval '59 minutes', now(), '1 minute') minute
-                       left join (select date_trunc('minute', started_at) as minute, count(*) as calls
+        'per_minute', (select json_agg(coalesce(calls, 0) order by minute) from minutes
+                       left join (select date_bin('1 minute', started_at, 'epoch') as minute, count(*) as calls
                                   from lately group by 1) each using (minute))) end)
 """
 
@@ -107,13 +110,13 @@ class Answer(msgspec.Struct, frozen=True):
 _answer = msgspec.json.Decoder(Answer)
 
 
-async def collect(sources: Sources) -> CallsSnapshot:
+async def collect(connection: Connection, sources: Sources) -> CallsSnapshot:
     """The calls of all companies; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, CallsSnapshot) else None
     back_s = lookback(previous, time.time())
     with_figures = back_s is None or previous is None or previous.started_today < BUSY_DAY
     began = time.perf_counter()
-    answer = _answer.decode(await sources.connection.fetchval(STATEMENT, back_s, with_figures))
+    answer = _answer.decode(await connection.fetchval(STATEMENT, back_s, with_figures))
     took_ms = (time.perf_counter() - began) * 1000
     figures = answer.figures
     if figures is None:

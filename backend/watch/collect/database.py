@@ -7,12 +7,14 @@ never a size function, so that it still answers behind a migration. Needs a memb
 from __future__ import annotations
 
 import asyncio
-import os
 import time
+from pathlib import Path
 
 import msgspec
 
 from backend.watch.collect import Sources
+from backend.watch.connection import Connection
+from backend.watch.disk import disk_space
 from backend.watch.snapshots import BlockedRow, DatabaseSnapshot
 
 STATEMENT = """
@@ -22,8 +24,8 @@ with clients as materialized (
 ),
 waits as materialized (
     select c.pid, c.application_name, c.state, c.query,
-           coalesce(date_part('epoch', now() - (select min(l.waitstart) from pg_locks l where l.pid = c.pid and not l.granted)),
-                    0) as wait_s
+           coalesce(date_part('epoch', now() - (select min(l.waitstart) from pg_locks l
+                                                where l.pid = c.pid and not l.granted)), 0) as wait_s
     from clients c where c.wait_event_type = 'Lock'
     order by c.query_start limit 50
 ),
@@ -35,7 +37,8 @@ select json_build_object(
     'started_at', date_part('epoch', pg_postmaster_start_time()),
     'is_replica', pg_is_in_recovery(),
     'connections', (select count(*) from clients),
-    'connections_usable', current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+    'connections_usable', current_setting('max_connections')::int
+                          - current_setting('superuser_reserved_connections')::int
                           - coalesce(current_setting('reserved_connections', true)::int, 0),
     'by_state', (select coalesce(json_object_agg(state, clients), '{}')
                  from (select coalesce(state, 'unknown') as state, count(*) as clients from clients group by 1) each),
@@ -59,7 +62,8 @@ select json_build_object(
     'blocks_hit', (select blks_hit from own),
     'blocks_read', (select blks_read from own),
     'temp_bytes', (select temp_bytes from own),
-    'wal_bytes', case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end - '0/0'::pg_lsn,
+    'wal_bytes', case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end
+                 - '0/0'::pg_lsn,
     'size_bytes', (select sum(relpages::bigint) * current_setting('block_size')::int from pg_class),
     'freeze_age', (select max(age(datfrozenxid)) from pg_database),
     'replication_lag_s', case
@@ -105,17 +109,18 @@ class Answer(msgspec.Struct, frozen=True):
 _answer = msgspec.json.Decoder(Answer)
 
 
-async def collect(sources: Sources) -> DatabaseSnapshot:
+async def collect(connection: Connection, sources: Sources) -> DatabaseSnapshot:
     """The database server and this database; one round trip. Raises what asyncpg raises."""
     began = time.perf_counter()
-    answer = _answer.decode(await sources.connection.fetchval(STATEMENT))
+    answer = _answer.decode(await connection.fetchval(STATEMENT))
     now = time.time()
     took_ms = (time.perf_counter() - began) * 1000
     notes = [*sources.notes]
     if not answer.may_see_all:
         notes.append("this role is not a member of pg_monitor: what other sessions do is unknown")
-    free, total = await asyncio.to_thread(disk_bytes, answer.data_directory)
-    if total is None:
+    # In a thread, since a network file system may not answer.
+    disk = await asyncio.to_thread(disk_space, Path(answer.data_directory)) if answer.data_directory else None
+    if disk is None:
         notes.append("disk: the data directory is not on this machine or not readable from here")
     previous = sources.previous if isinstance(sources.previous, DatabaseSnapshot) else None
     per_s = Rates(previous, answer, now)
@@ -124,8 +129,8 @@ async def collect(sources: Sources) -> DatabaseSnapshot:
         took_ms=took_ms,
         node=sources.node,
         notes=tuple(notes),
-        disk_free_bytes=free,
-        disk_total_bytes=total,
+        disk_free_bytes=disk.free if disk is not None else None,
+        disk_total_bytes=disk.total if disk is not None else None,
         commits_per_s=per_s.of("commits"),
         hit_ratio=per_s.hit_ratio(),
         wal_bytes_per_s=per_s.of("wal_bytes"),
@@ -162,14 +167,3 @@ class Rates:
         """Share of blocks found in memory since the snapshot before; None when none was asked for."""
         hit, read = self.difference("blocks_hit"), self.difference("blocks_read")
         return hit / (hit + read) if hit is not None and read is not None and hit + read else None
-
-
-def disk_bytes(directory: str | None) -> tuple[int | None, int | None]:
-    """Free and total bytes of the file system below `directory`, or None for both."""
-    if directory is None:
-        return None, None
-    try:
-        disk = os.statvfs(directory)
-    except OSError:
-        return None, None
-    return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize

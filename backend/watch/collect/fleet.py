@@ -9,6 +9,7 @@ import msgspec
 from backend.valkey.client import ValkeyUnavailable
 from backend.watch.cache import cache_figures
 from backend.watch.collect import Sources
+from backend.watch.connection import Connection
 from backend.watch.nodes import read_nodes
 from backend.watch.snapshots import FleetSnapshot, NodeRow, WorkerRow
 
@@ -24,10 +25,10 @@ from (select * from workers where heartbeat_at > now() - interval '1 hour' order
 _answer = msgspec.json.Decoder(tuple[WorkerRow, ...])
 
 
-async def collect(sources: Sources) -> FleetSnapshot:
+async def collect(connection: Connection, sources: Sources) -> FleetSnapshot:
     """The whole fleet; one round trip to each store. Raises what asyncpg raises; Valkey may be gone."""
     began = time.perf_counter()
-    workers = _answer.decode(await sources.connection.fetchval(STATEMENT))
+    workers = _answer.decode(await connection.fetchval(STATEMENT))
     now = time.time()
     took_ms = (time.perf_counter() - began) * 1000
     cache, unknown = await cache_figures(sources.valkey)

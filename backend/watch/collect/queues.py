@@ -10,6 +10,7 @@ from backend.domain.vocabulary import QueueName
 from backend.watch.collect import Sources
 from backend.watch.collect.rows import lookback
 from backend.watch.collect.trend import extend
+from backend.watch.connection import Connection
 from backend.watch.snapshots import HeldGroup, JobTypeRow, QueueRow, QueuesSnapshot, Trend, WorkerRow
 
 COUNTED = 50_000
@@ -60,7 +61,8 @@ running as (
 ),
 logged as materialized (
     -- index pgqueuer_log_created
-    select entrypoint, status, created from pgqueuer_log where created > now() - interval '1 minute'
+    select entrypoint, created, status = 'queued' and traceback is null as is_new
+    from pgqueuer_log where created > now() - interval '1 minute'
     order by created desc limit 6000
 ),
 span as materialized (
@@ -69,7 +71,8 @@ span as materialized (
     from logged
 ),
 put_in as (
-    select entrypoint, count(*) / (select s from span) as per_s from logged where status = 'queued' group by entrypoint
+    -- what is queued again after a failure (with its traceback) was in already
+    select entrypoint, count(*) / (select s from span) as per_s from logged where is_new group by entrypoint
 ),
 finished as (
     -- index job_runs_entrypoint alone
@@ -189,12 +192,12 @@ class Answer(msgspec.Struct, frozen=True):
 _answer = msgspec.json.Decoder(Answer)
 
 
-async def collect(sources: Sources) -> QueuesSnapshot:
+async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
     """All queues; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, QueuesSnapshot) else None
     whole = lookback(previous, time.time()) is None or previous is None or not is_busy(previous)
     began = time.perf_counter()
-    answer = _answer.decode(await sources.connection.fetchval(STATEMENT, whole))
+    answer = _answer.decode(await connection.fetchval(STATEMENT, whole))
     now = time.time()
     took_ms = (time.perf_counter() - began) * 1000
     job_types = job_type_rows(answer, previous)

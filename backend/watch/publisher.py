@@ -1,0 +1,256 @@
+"""The publisher: one process in the whole fleet that collects snapshots, so that any number of readers cost as one.
+
+Every node runs one; an advisory lock elects. The others stand by, tell of their node, and take over within two
+seconds when the elected one's connection ends. While PostgreSQL or Valkey is away the publisher goes on trying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import asyncpg
+
+from backend.postgres.address import PostgresAddress, Role
+from backend.stack.child import announce_ready, stop_event
+from backend.stack.layout import Layout
+from backend.valkey.client import ValkeyUnavailable, in_few_words, open_valkey
+from backend.valkey.notices import CHANGED_CHANNEL, listen
+from backend.valkey.store import SnapshotStore
+from backend.watch import nodes
+from backend.watch.collect import Sources
+from backend.watch.connection import Connection, open_watch_connection
+from backend.watch.lane import CollectionFailed, Lane
+from backend.watch.own_node import OwnNode
+from backend.watch.schedule import COST_FACTOR, INTERVAL_S, NOTICED, NOTICED_COST_FACTOR, NOTICED_S, REST_LIMIT_S
+from backend.watch.snapshots import DOMAINS, Snapshot
+
+logger = logging.getLogger(__name__)
+
+ELECTION_LOCK = 7_236_010
+"""The advisory lock of the elected publisher, in the system's database."""
+
+STAND_BY_S = 1.0
+"""Time between two attempts to be elected, and between two proofs that the lock is still held."""
+
+RETRY_S = (0.1, 1.0)
+"""First and longest pause between two attempts to reach PostgreSQL."""
+
+APPLICATION = "askpro-publisher"
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherConfig:
+    """What a publisher needs to know."""
+
+    postgres: PostgresAddress
+    valkey_url: str
+    node: str
+    """Name of this machine in the fleet."""
+    version: str
+    control: Layout | None = None
+    """Where this node's supervisor answers; None on a node without one."""
+
+
+async def run_publisher(config: PublisherConfig) -> None:
+    """Publish until the process is told to stop. Says that it is ready once it published or stands by."""
+    publisher = Publisher(config)
+    stop = stop_event()
+    running = asyncio.create_task(publisher.run(), name="publisher")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+    finally:
+        for task in (running, stopping):
+            task.cancel()
+        await asyncio.gather(running, stopping, return_exceptions=True)
+
+
+class Publisher:
+    """One publisher; `run` until cancelled."""
+
+    def __init__(self, config: PublisherConfig, *, ready: Callable[[], None] = announce_ready) -> None:
+        self._config = config
+        self._ready = ready
+        self._store = SnapshotStore(open_valkey(config.valkey_url, size=8))
+        self._own = OwnNode(config.node, config.version, config.control)
+        quick = self._lane()
+        slow = self._lane()
+        self._lanes = {domain: quick if domain in NOTICED else slow for domain in DOMAINS}
+        self._latest: dict[str, Snapshot] = {}
+        self._wake = {domain: asyncio.Event() for domain in NOTICED}
+        self._troubles: dict[str, str] = {}
+        self.elected = asyncio.Event()
+        """Set while this publisher is the elected one."""
+
+    async def run(self) -> None:
+        """Stand by, be elected, publish; for ever."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._for_ever("node", self._tell_of_node, 2.0))
+                tasks.create_task(self._for_ever("notices", self._hear_notices, 0.5))
+                tasks.create_task(self._stand_for_election())
+        finally:
+            self.elected.clear()
+            for lane in self._lanes.values():
+                lane.close()
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(1.0):
+                    await self._own.aclose()
+                    await self._store.aclose()
+
+    def _lane(self) -> Lane:
+        return Lane(self._config.postgres, Role.WATCH, application=APPLICATION)
+
+    async def _stand_for_election(self) -> None:
+        pause = RETRY_S[0]
+        while True:
+            connection: Connection | None = None
+            try:
+                connection = await open_watch_connection(
+                    self._config.postgres, Role.WATCH, application=f"{APPLICATION}-election"
+                )
+                pause = RETRY_S[0]
+                self._over("election")
+                while not await connection.fetchval("select pg_try_advisory_lock($1)", ELECTION_LOCK):
+                    self._ready()
+                    await asyncio.sleep(STAND_BY_S)
+                await self._reign(connection)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+                self._trouble("election", in_few_words(error))
+            finally:
+                self.elected.clear()
+                if connection is not None:
+                    connection.terminate()
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # spreads load, guards nothing
+            pause = min(2 * pause, RETRY_S[1])
+
+    async def _reign(self, connection: Connection) -> None:
+        """Publish while `connection` holds the lock; raises what ended that."""
+        logger.info("elected as the publisher")
+        await self._remember()
+        loops = [asyncio.create_task(self._keep_publishing(domain), name=f"publish-{domain}") for domain in DOMAINS]
+        loops.append(asyncio.create_task(self._prove(connection), name="prove-election"))
+        self.elected.set()
+        try:
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+
+    async def _prove(self, connection: Connection) -> None:
+        """Ask for proof that the lock's connection lives; raises when it does not."""
+        ended = asyncio.Event()
+        connection.add_termination_listener(lambda _: ended.set())
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STAND_BY_S):
+                    await ended.wait()
+            await connection.fetchval("select 1")
+
+    async def _remember(self) -> None:
+        """Go on where the publisher before stopped, so that trends have no gap."""
+        for domain in DOMAINS:
+            try:
+                stored = await self._store.get(domain)
+            except ValkeyUnavailable:
+                return
+            if stored is not None and domain not in self._latest:
+                self._latest[domain] = stored.snapshot
+
+    async def _keep_publishing(self, domain: str) -> None:
+        wake = self._wake.get(domain)
+        due = 0.0
+        while True:
+            await self._until(due, wake)
+            began = time.monotonic()
+            if wake is not None:
+                # Before the collection: what changes while it runs may be unseen by it and must bring another.
+                wake.clear()
+            took_s = await self._publish(domain)
+            due = began + min(max(INTERVAL_S[domain], COST_FACTOR * took_s), REST_LIMIT_S)
+            if wake is not None:
+                await asyncio.sleep(began + max(NOTICED_S, NOTICED_COST_FACTOR * took_s) - time.monotonic())
+
+    @staticmethod
+    async def _until(due: float, wake: asyncio.Event | None) -> None:
+        """Wait until `due` (monotonic), or until woken."""
+        left = due - time.monotonic()
+        if left <= 0:
+            return
+        if wake is None:
+            await asyncio.sleep(left)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await wake.wait()
+
+    async def _publish(self, domain: str) -> float:
+        """Collect and publish once; how long the database took, seconds."""
+        sources = Sources(
+            valkey=self._store.client if "valkey" not in self._troubles else None,
+            previous=self._latest.get(domain),
+            node=self._config.node,
+        )
+        if domain == "fleet":
+            sources.own = self._own.row
+        if domain == "business":
+            sources.changes = self._own.changes
+            sources.watching_ratio = self._own.watching_ratio()
+        try:
+            snapshot = await self._lanes[domain].collect(domain, sources)
+        except CollectionFailed as error:
+            self._trouble(domain, str(error))
+            return 0.0
+        self._over(domain)
+        self._latest[domain] = snapshot
+        try:
+            await self._store.put(snapshot)
+        except ValkeyUnavailable as error:
+            self._trouble("valkey", str(error))
+        else:
+            self._over("valkey")
+            self._ready()
+        return snapshot.took_ms / 1000.0
+
+    async def _tell_of_node(self) -> None:
+        row = await self._own.look()
+        await nodes.tell(self._store.client, row)
+
+    async def _hear_notices(self) -> None:
+        async with contextlib.aclosing(listen(self._store.client, CHANGED_CHANNEL)) as messages:
+            async for message in messages:
+                for domain in (message or "").split(","):
+                    if domain in self._wake:
+                        self._wake[domain].set()
+
+    async def _for_ever(self, name: str, once: Callable[[], Awaitable[None]], pause_s: float) -> None:
+        """Do it again and again, whatever Valkey says."""
+        while True:
+            try:
+                await once()
+                self._over(name)
+            except ValkeyUnavailable as error:
+                self._trouble(name, str(error))
+            await asyncio.sleep(pause_s)
+
+    def _trouble(self, what: str, why: str) -> None:
+        """Log a trouble when it begins, not each time."""
+        if what not in self._troubles:
+            logger.warning("%s: %s", what, why)
+        self._troubles[what] = why
+
+    def _over(self, what: str) -> None:
+        """Log that a trouble is over."""
+        if self._troubles.pop(what, None) is not None:
+            logger.info("%s: well again", what)
