@@ -122,7 +122,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         self._loaded = False
         self._note = ""
         self._cursor: str | None = None
-        self._anchored = False
+        self._on_row = False
         """False while the cursor floats on the first row, whatever row that is."""
         self._touched_at = float("-inf")
         self._last_index = 0
@@ -228,7 +228,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         """To the first row; shows what is new."""
         self._release()
         self._move_to(0)
-        self._anchored = False
+        self._on_row = False
         self._touched_at = float("-inf")
         self._show()
 
@@ -478,7 +478,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
 
     def _reading(self) -> bool:
         """Whether somebody reads below the top, so that nothing may move."""
-        if not self._anchored and self._top == 0:
+        if not self._on_row and self._top == 0:
             return False
         return time.monotonic() - self._touched_at < REST_S
 
@@ -488,8 +488,8 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
             self._set_cursor(None)
             return
         index = self.book.index(self._cursor)
-        if not self._anchored or index is None:
-            fallback = 0 if not self._anchored else min(self._last_index, len(self.book) - 1)
+        if not self._on_row or index is None:
+            fallback = 0 if not self._on_row else min(self._last_index, len(self.book) - 1)
             self._set_cursor(self.book.key_at(fallback))
             index = fallback
         self._last_index = index
@@ -519,7 +519,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         index = max(0, min(index, len(self.book) - 1))
         self._cursor = self.book.key_at(index)
         self._last_index = index
-        self._anchored = True
+        self._on_row = True
         height = self._body_height
         top = self._top
         if index < top:
@@ -547,7 +547,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
 
     def _settle(self, before: int | None, top: int) -> None:
         after = self.book.index(self._cursor)
-        if self._anchored and before is not None and after is not None:
+        if self._on_row and before is not None and after is not None:
             self._scroll_top_to(max(0, min(top + after - before, len(self.book) - self._body_height)))
         self._show()
 
