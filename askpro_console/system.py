@@ -183,7 +183,7 @@ class System:
             valkey_url=endpoints.valkey_url,
             node=self.node,
             version=version(),
-            outbox=self.layout.state / "outbox.jsonl",
+            outbox=self.layout.state / "outbox",
         )
 
     def publisher_config(self) -> PublisherConfig:

@@ -33,7 +33,7 @@ class JobContext:
         self.attempt = claim.attempt
         """1 for the first."""
         self.outbox = outbox
-        """The file to which confirmations go when no other channel is set; None drops them."""
+        """The directory into which confirmations go; None drops them."""
         self.domains: set[str] = set()
         """Snapshot domains that this run changed."""
         self._payload = claim.payload

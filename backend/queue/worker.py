@@ -64,7 +64,7 @@ class WorkerConfig:
     node: str
     version: str
     outbox: Path | None = None
-    """The file to which confirmations go; None drops them."""
+    """The directory into which confirmations go; None drops them."""
     policy: QueuePolicy | None = None
     """None: the queue's own."""
     lease_s: float = HEARTBEAT_S

@@ -1,0 +1,173 @@
+"""Every job type by its name, and what it does: read the payload, call a service, put follow-up jobs in.
+
+Each handler works in one tenant's transaction (housekeeping: in many short ones) and may run again after it has
+succeeded, so each effect is idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+
+from backend.domain.vocabulary import Provider, QueueName
+from backend.postgres.pools import Connection
+from backend.providers.delivery import Malformed
+from backend.queue.context import Handler, JobContext
+from backend.queue.failures import Permanent
+from backend.queue.port import JobQueue, NewJob
+from backend.queue.retention import AT_MOST, PRUNERS
+from backend.services import housekeeping
+from backend.services.booking import Booked, BookingRequest, book
+from backend.services.calendar_bookings import fold_booking_event
+from backend.services.calls import fold_call_events
+from backend.services.confirmations import Outbox, read_confirmation
+
+RETELL_CALL = "webhooks.retell_call"
+CALCOM_BOOKING = "webhooks.calcom_booking"
+BOOK = "appointments.book"
+BOOKING_CONFIRMED = "notifications.booking_confirmed"
+CLOSE_STALE_CALLS = "default.close_stale_calls"
+RELEASE_HOLDS = "default.release_holds"
+PURGE_REJECTS = "default.purge_rejects"
+RETENTION = "default.retention"
+
+queue = JobQueue()
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """Payload of the webhooks' jobs."""
+
+    inbox_id: UUID
+    subject: str
+    """The provider's id of the call or booking."""
+
+
+class Confirmed(msgspec.Struct, frozen=True):
+    """Payload of a confirmation's job."""
+
+    appointment_id: UUID
+    version: int
+
+
+async def fold_retell_call(context: JobContext) -> None:
+    """Fold a call's deliveries into its row; a booking that the call carries becomes a job."""
+    delivered = context.read(Delivered)
+    async with context.tenant() as connection:
+        try:
+            folded = await fold_call_events(connection, context.company_id, Provider.RETELL, delivered.subject)
+        except Malformed as error:
+            raise Permanent(f"the delivery can't be read: {error}") from error
+        if folded is not None and folded.booking is not None:
+            wish = NewJob(BOOK, folded.booking.encode(), context.company_id, dedupe_key=f"book:{delivered.subject}")
+            await queue.enqueue(connection, [wish])
+    context.changed("calls")
+
+
+async def fold_calcom_booking(context: JobContext) -> None:
+    """Apply an event about a booking in the provider's calendar."""
+    delivered = context.read(Delivered)
+    async with context.tenant() as connection:
+        try:
+            folded = await fold_booking_event(connection, context.company_id, delivered.inbox_id)
+        except Malformed as error:
+            raise Permanent(f"the delivery can't be read: {error}") from error
+    if folded is not None and folded.is_cancelled:
+        context.changed("appointments")
+
+
+async def book_appointment(context: JobContext) -> None:
+    """Book what a caller agreed to, or leave a request to call back."""
+    request = context.read(BookingRequest)
+    if request.company_id != context.company_id:
+        raise Permanent("the request is another company's")
+    async with context.tenant() as connection:
+        result = await book(connection, request)
+        if isinstance(result, Booked) and result.is_new:
+            confirmed = Confirmed(result.appointment_id, result.version)
+            await queue.enqueue(
+                connection, [NewJob(BOOKING_CONFIRMED, msgspec.json.encode(confirmed), context.company_id)]
+            )
+    context.changed("appointments", "calls")
+
+
+async def confirm_booking(context: JobContext) -> None:
+    """Put the confirmation of an appointment into the outbox."""
+    confirmed = context.read(Confirmed)
+    async with context.tenant() as connection:
+        confirmation = await read_confirmation(
+            connection, context.company_id, confirmed.appointment_id, confirmed.version
+        )
+    if confirmation is not None and context.outbox is not None:
+        await asyncio.to_thread(Outbox(context.outbox).put, confirmation)
+
+
+async def close_stale_calls(context: JobContext) -> None:
+    """End calls that have been going on for too long."""
+    if await _for_each_company(context, housekeeping.close_stale_calls):
+        context.changed("calls")
+
+
+async def release_holds(context: JobContext) -> None:
+    """Free slots that were held and never confirmed."""
+    if await _for_each_company(context, housekeeping.release_expired_holds):
+        context.changed("appointments")
+
+
+async def purge_rejects(context: JobContext) -> None:
+    """Delete refused deliveries whose time is over."""
+    await _until_little_is_left(context, housekeeping.purge_rejects)
+
+
+async def retention(context: JobContext) -> None:
+    """Delete what has been kept for long enough, a thousand rows at a time."""
+    for prune in (*PRUNERS, housekeeping.prune_inbox):
+        await _until_little_is_left(context, prune)
+    if context.outbox is not None:
+        await asyncio.to_thread(Outbox(context.outbox).prune, datetime.now(UTC).date())
+
+
+async def _for_each_company(context: JobContext, work: Callable[[Connection, UUID], Awaitable[int]]) -> int:
+    async with context.housekeeping() as connection:
+        companies = await housekeeping.companies(connection)
+    total = 0
+    for company_id in companies:
+        done = housekeeping.AT_MOST
+        while done == housekeeping.AT_MOST:
+            async with context.tenant(company_id) as connection:
+                done = await work(connection, company_id)
+            total += done
+    return total
+
+
+async def _until_little_is_left(context: JobContext, work: Callable[[Connection], Awaitable[int]]) -> None:
+    done = AT_MOST
+    while done == AT_MOST:
+        async with context.housekeeping() as connection:
+            done = await work(connection)
+
+
+HANDLERS: Mapping[str, Handler] = {
+    RETELL_CALL: fold_retell_call,
+    CALCOM_BOOKING: fold_calcom_booking,
+    BOOK: book_appointment,
+    BOOKING_CONFIRMED: confirm_booking,
+    CLOSE_STALE_CALLS: close_stale_calls,
+    RELEASE_HOLDS: release_holds,
+    PURGE_REJECTS: purge_rejects,
+    RETENTION: retention,
+}
+"""Every job type. A job whose type stands in no worker's list waits until a worker knows it."""
+
+
+def queue_of(entrypoint: str) -> str:
+    """The queue that a job type belongs to: what stands before the dot."""
+    return entrypoint.partition(".")[0]
+
+
+def handlers_of(queue_name: QueueName) -> dict[str, Handler]:
+    """The job types of one queue."""
+    return {name: handler for name, handler in HANDLERS.items() if queue_of(name) == queue_name}

@@ -1,0 +1,70 @@
+"""The schedule: jobs that come round by themselves. The elected publisher asks here, a worker does them.
+
+When each is due next stands in the engine's table of schedules, so a change of the publisher neither doubles a job nor
+leaves one out; what was due several times meanwhile comes once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from backend.postgres.pools import Connection
+from backend.queue import jobs
+from backend.queue.port import JobQueue, NewJob
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """One job type and how often it comes round."""
+
+    entrypoint: str
+    every: timedelta
+
+    @property
+    def expression(self) -> str:
+        """How the schedule is written down."""
+        return f"every {self.every.total_seconds():g} s"
+
+
+SCHEDULE = (
+    Periodic(jobs.RELEASE_HOLDS, timedelta(seconds=30)),
+    Periodic(jobs.CLOSE_STALE_CALLS, timedelta(minutes=1)),
+    Periodic(jobs.PURGE_REJECTS, timedelta(minutes=10)),
+    Periodic(jobs.RETENTION, timedelta(hours=1)),
+)
+
+_DUE = """
+with wanted as (
+    select * from unnest($2::text[], $3::text[], $4::interval[]) as t (expression, entrypoint, every)
+)
+insert into pgqueuer_schedules as known (expression, entrypoint, next_run, last_run)
+select expression, entrypoint, $1 + every, $1
+from wanted
+where not exists (
+    select from pgqueuer_schedules later
+    where later.expression = wanted.expression and later.entrypoint = wanted.entrypoint and later.next_run > $1
+)
+on conflict (expression, entrypoint) do update
+set next_run = excluded.next_run, last_run = excluded.last_run, updated = now()
+where known.next_run <= $1
+returning entrypoint
+"""
+
+
+async def enqueue_due(connection: Connection, now: datetime, schedule: tuple[Periodic, ...] = SCHEDULE) -> list[str]:
+    """Put in what is due at `now` (aware); the job types put in. One round trip when nothing is due.
+
+    A job type that still waits or runs is not put in again. Needs the worker's role. Raises asyncpg's errors.
+    """
+    async with connection.transaction():
+        rows = await connection.fetch(
+            _DUE,
+            now,
+            [item.expression for item in schedule],
+            [item.entrypoint for item in schedule],
+            [item.every for item in schedule],
+        )
+        due = [NewJob(row["entrypoint"], b"{}", dedupe_key=f"periodic:{row['entrypoint']}") for row in rows]
+        ids = await JobQueue().enqueue(connection, due)
+    return [job.entrypoint for job, job_id in zip(due, ids, strict=True) if job_id is not None]
