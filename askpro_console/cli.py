@@ -44,7 +44,7 @@ COMMANDS: dict[str, Entry] = {
     "show": Entry("show", "print what a screen shows: calls, appointments, queues, database, fleet, business"),
     "queue": Entry("queue", "look at queues and held jobs, retry them"),
     "intake": Entry("intake", "look at webhooks: quarantine, rejected deliveries, replay"),
-    "company": Entry("company", "apply or export a company's declaration"),
+    "company": Entry("company", "apply a company's declaration: branches, numbers, services, staff, hours"),
     "simulate": Entry("simulate", "send signed traffic and check what became of it"),
     "bench": Entry("bench", "measure this machine"),
     "doctor": Entry("doctor", "check machine, configuration and system; say what to do"),

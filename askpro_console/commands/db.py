@@ -44,7 +44,7 @@ def _migrate(address: PostgresAddress, *, as_json: bool) -> int:
     from backend.postgres.migrate import MigrationError, migrate
 
     try:
-        applied = asyncio.run(_reaching(migrate(address)))
+        applied = asyncio.run(reaching(migrate(address)))
     except MigrationError as wrong:
         raise Refused(str(wrong)) from wrong
     if as_json:
@@ -58,7 +58,7 @@ def _migrate(address: PostgresAddress, *, as_json: bool) -> int:
 
 
 def _verify(address: PostgresAddress, *, schema_only: bool, as_json: bool) -> int:
-    checks = asyncio.run(_reaching(_checks(address, schema_only=schema_only)))
+    checks = asyncio.run(reaching(_checks(address, schema_only=schema_only)))
     if as_json:
         told = [
             {"name": one.name, "looked_at": one.looked_at, "broken": one.broken, "differences": one.differences}
@@ -85,7 +85,7 @@ async def _checks(address: PostgresAddress, *, schema_only: bool) -> tuple[Check
         await connection.close(timeout=2)
 
 
-async def _reaching(work: Awaitable[Result]) -> Result:
+async def reaching(work: Awaitable[Result]) -> Result:
     """`work`, with the database's refusals as sentences. Raises Refused."""
     import asyncpg
 

@@ -32,6 +32,9 @@ CONSOLE_FILES = 3
 
 HIDDEN = "***"
 
+TALKATIVE = ("asyncio", "httpcore", "httpx")
+"""Libraries that report every single request or timer; of them only warnings are kept."""
+
 SECRET_KEY = re.compile(
     r"(?i)(?:^|[_.-])(?:pass(?:word|phrase|wd)?|secret|token|authorization|cookie|signature|(?:api|routing|reject|private|sealing)_?key|credentials?|dsn)"
     r"(?:$|[_.-])"
@@ -214,6 +217,8 @@ def write_to_file(process: str, file: Path, *, level: str = "info") -> Written:
 def _set_up(sink: logging.Handler, process: str, level: str) -> Written:
     # A handler that fails (full disk, closed pipe) must neither raise nor print a traceback of its own.
     logging.raiseExceptions = False
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     sink.setFormatter(JsonLines(process))
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda hooked: _log_uncaught(
