@@ -1,0 +1,228 @@
+"""What in the snapshots needs a person: one finding for each thing that is wrong, worst first.
+
+Pure: snapshots in, findings out. Thresholds and their sources stand beside each rule (TRUST: the alert table of the
+operations handbook; HEALTH: the union table of checks). What is unknown is found too and never counts as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from backend.domain.vocabulary import QueueName, RejectReason, Verdict
+from backend.watch.snapshots import (
+    BusinessSnapshot,
+    CacheFigures,
+    DatabaseSnapshot,
+    FleetSnapshot,
+    NodeRow,
+    ProcessRow,
+    QueueRow,
+    QueuesSnapshot,
+    Snapshot,
+)
+
+FAST_QUEUES = frozenset({QueueName.WEBHOOKS, QueueName.APPOINTMENTS})
+"""Queues a caller waits for: ten seconds are long here, a minute elsewhere (TRUST, oldest job age)."""
+
+RSS_CEILING = 512 * 2**20
+"""Bytes at which a process is recycled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that needs a person."""
+
+    verdict: Verdict
+    subject: str
+    """Queue, process, node or store."""
+    text: str
+    """What is wrong, in the field's words, with the number that says so."""
+    screen: str
+    """Name of the screen that shows more."""
+    hint: str = ""
+    """What can be done about it."""
+
+
+_WEIGHT = {Verdict.CRIT: 0, Verdict.WARN: 1, Verdict.UNKNOWN: 2, Verdict.OK: 3}
+
+
+def find(snapshots: Mapping[str, Snapshot]) -> tuple[Finding, ...]:
+    """All findings in the snapshots given (by domain), worst first, in a stable order."""
+    found: list[Finding] = []
+    for snapshot in snapshots.values():
+        match snapshot:
+            case QueuesSnapshot():
+                found += _queues(snapshot)
+            case DatabaseSnapshot():
+                found += _database(snapshot)
+            case FleetSnapshot():
+                found += _fleet(snapshot)
+            case BusinessSnapshot():
+                found += _business(snapshot)
+            case _:
+                pass
+    return tuple(sorted(found, key=lambda finding: (_WEIGHT[finding.verdict], finding.subject, finding.text)))
+
+
+def _level(value: float | None, warn: float, crit: float) -> Verdict | None:
+    """The verdict on a value that should be small; None when it is."""
+    if value is None or value < warn:
+        return None
+    return Verdict.CRIT if value >= crit else Verdict.WARN
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} m" if seconds < 5400 else f"{seconds / 3600:.0f} h"
+
+
+def _queues(snapshot: QueuesSnapshot) -> Iterator[Finding]:
+    for queue in snapshot.queues:
+        yield from _queue(queue)
+    held = sum(group.held_1h for group in snapshot.held)
+    if verdict := _level(held, 1, 21):
+        causes = sum(1 for group in snapshot.held if group.held_1h)
+        yield Finding(
+            verdict, "held jobs", f"{held} in the last hour, {causes} cause{'s' * (causes != 1)}", "queues",
+            "askpro queue held",
+        )  # fmt: skip
+    if snapshot.quarantined:
+        yield Finding(
+            Verdict.WARN, "quarantine", f"{snapshot.quarantined} deliveries belong to no company", "queues",
+            "askpro intake quarantine",
+        )  # fmt: skip
+    wrong = snapshot.rejected_by_reason_1h.get(RejectReason.SIGNATURE_WRONG, 0)
+    if wrong > 20:
+        yield Finding(
+            Verdict.WARN, "webhooks", f"{wrong} wrong signatures in the last hour: has a secret changed?", "queues",
+            "askpro intake rejects",
+        )  # fmt: skip
+    if verdict := _level(snapshot.inbox_oldest_s, 30, 120):
+        yield Finding(
+            verdict, "inbox",
+            f"{snapshot.inbox_waiting} accepted deliveries without effect, the oldest since"
+            f" {_span(snapshot.inbox_oldest_s or 0)}",
+            "queues",
+        )  # fmt: skip
+
+
+def _queue(queue: QueueRow) -> Iterator[Finding]:
+    if not queue.workers:
+        yield Finding(
+            Verdict.CRIT, queue.queue, f"no live worker, {queue.ready} jobs wait", "queues",
+            f"askpro logs worker-{queue.queue}",
+        )  # fmt: skip
+        return
+    limit = 10.0 if queue.queue in FAST_QUEUES else 60.0
+    if verdict := _level(queue.oldest_s, limit, 3 * limit):
+        yield Finding(verdict, queue.queue, f"the oldest job waits for {_span(queue.oldest_s or 0)}", "queues")
+    if queue.ready > 100 and queue.drain_s is None:
+        yield Finding(Verdict.CRIT, queue.queue, f"{queue.ready} ready and not getting fewer", "queues")
+    elif verdict := _level(queue.drain_s, 120, 600):
+        yield Finding(verdict, queue.queue, f"{queue.ready} ready, drained in {_span(queue.drain_s or 0)}", "queues")
+
+
+def _database(snapshot: DatabaseSnapshot) -> Iterator[Finding]:
+    used = snapshot.connections / snapshot.connections_usable if snapshot.connections_usable else None
+    if verdict := _level(used, 0.75, 0.9):
+        top = max(snapshot.by_application, key=lambda name: snapshot.by_application[name], default="")
+        yield Finding(
+            verdict, "PostgreSQL",
+            f"{snapshot.connections} of {snapshot.connections_usable} connections, most by {top or 'nobody'}", "fleet",
+        )  # fmt: skip
+    longest = max((row.wait_s for row in snapshot.blocked), default=None)
+    if verdict := _level(longest, 2, 10):
+        yield Finding(
+            verdict, "PostgreSQL", f"{len(snapshot.blocked)} wait for a lock, since {_span(longest or 0)}", "fleet"
+        )
+    for value, warn, crit, what in (
+        (snapshot.oldest_idle_in_transaction_s, 30, 120, "idle in a transaction for"),
+        (snapshot.oldest_query_s, 10, 60, "a query runs for"),
+        (snapshot.oldest_transaction_s, 60, 300, "a transaction is open for"),
+        (snapshot.replication_lag_s, 5, 30, "a replica is behind by"),
+    ):
+        if verdict := _level(value, warn, crit):
+            yield Finding(verdict, "PostgreSQL", f"{what} {_span(value or 0)}", "fleet")
+    if snapshot.disk_total_bytes and snapshot.disk_free_bytes is not None:
+        free = snapshot.disk_free_bytes / snapshot.disk_total_bytes
+        if free < 0.2:
+            verdict = Verdict.CRIT if free < 0.1 else Verdict.WARN
+            yield Finding(verdict, "PostgreSQL", f"{free * 100:.0f} % of its disk is free", "fleet")
+    if snapshot.freeze_age > 1_000_000_000:
+        yield Finding(Verdict.CRIT, "PostgreSQL", f"transaction ids: age {snapshot.freeze_age:,}", "fleet")
+
+
+def _fleet(snapshot: FleetSnapshot) -> Iterator[Finding]:
+    yield from _cache(snapshot.cache)
+    for node in snapshot.nodes:
+        yield from _node(node, snapshot.taken_at)
+        for process in node.processes:
+            yield from _process(process)
+
+
+def _cache(cache: CacheFigures) -> Iterator[Finding]:
+    if not cache.up:
+        yield Finding(Verdict.WARN, "Valkey", "down: figures come from the database, nothing is lost", "fleet")
+        return
+    if cache.used_bytes is None or cache.max_bytes is None:
+        yield Finding(Verdict.UNKNOWN, "Valkey", "its memory is not known", "fleet")
+    elif cache.max_bytes and (verdict := _level(cache.used_bytes / cache.max_bytes, 0.75, 0.9)):
+        yield Finding(
+            verdict, "Valkey", f"{cache.used_bytes / cache.max_bytes * 100:.0f} % of its memory used", "fleet"
+        )
+    if cache.evicted:
+        yield Finding(Verdict.WARN, "Valkey", f"{cache.evicted} keys evicted since its start", "fleet")
+
+
+def _node(node: NodeRow, now: float) -> Iterator[Finding]:
+    if now - node.seen_at > 10:
+        yield Finding(Verdict.CRIT, node.node, f"not heard of for {_span(now - node.seen_at)}", "fleet")
+        return
+    if node.cpu_ratio > 0.85:
+        yield Finding(Verdict.WARN, node.node, f"CPU {node.cpu_ratio * 100:.0f} %", "fleet")
+    if node.memory_total_bytes and node.memory_used_bytes / node.memory_total_bytes > 0.9:
+        yield Finding(
+            Verdict.WARN, node.node, f"memory {node.memory_used_bytes / node.memory_total_bytes * 100:.0f} %", "fleet"
+        )
+    if node.disk_total_bytes:
+        used = node.disk_used_bytes / node.disk_total_bytes
+        if verdict := _level(used, 0.85, 0.95):
+            yield Finding(verdict, node.node, f"disk {used * 100:.0f} %", "fleet", "askpro logs")
+
+
+def _process(process: ProcessRow) -> Iterator[Finding]:
+    if process.state == "failed":
+        yield Finding(
+            Verdict.CRIT, process.name, f"keeps crashing and was given up: {process.detail}".rstrip(": "), "fleet",
+            f"askpro logs {process.name}",
+        )  # fmt: skip
+    elif process.state == "backoff":
+        yield Finding(
+            Verdict.WARN, process.name, f"ended, starts again soon: {process.detail}".rstrip(": "), "fleet",
+            f"askpro logs {process.name}",
+        )  # fmt: skip
+    if process.rss_bytes > 0.8 * RSS_CEILING and not process.name.startswith(("postgres", "valkey")):
+        yield Finding(
+            Verdict.WARN, process.name, f"{process.rss_bytes / 2**20:.0f} MB resident, recycled at 512 MB", "fleet"
+        )
+
+
+def _business(snapshot: BusinessSnapshot) -> Iterator[Finding]:
+    success = snapshot.webhook_success_ratio
+    if success is not None and success < 0.99:
+        yield Finding(
+            Verdict.CRIT, "webhooks", f"{success * 100:.1f} % succeed, 99 % are owed", "queues", "askpro queue held"
+        )
+    if verdict := _level(snapshot.error_ratio, 0.01, 0.05):
+        worst = max(snapshot.routes, key=lambda route: route.errors, default=None)
+        where = f", most at {worst.route}" if worst and worst.errors else ""
+        yield Finding(verdict, "API", f"{(snapshot.error_ratio or 0) * 100:.1f} % server errors{where}", "fleet")
+    for route in snapshot.routes:
+        if verdict := _level(route.p99_ms, 1000, 5000):
+            yield Finding(verdict, "API", f"{route.route}: p99 {route.p99_ms:.0f} ms", "fleet")
+    if verdict := _level(snapshot.webhook_effect_p99_s, 10, 60):
+        yield Finding(
+            verdict, "webhooks", f"p99 from received to effect {_span(snapshot.webhook_effect_p99_s or 0)}", "queues"
+        )
