@@ -1,0 +1,76 @@
+"""The API's application: its routes, and what is around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from backend.api.config import ApiConfig
+from backend.api.dashboard import DASHBOARD, Dashboard
+from backend.api.frame import Frame
+from backend.api.health import LIVEZ, READYZ, Livez, Readyz
+from backend.api.metrics import METRICS, Metrics
+from backend.api.problems import Problem
+from backend.api.resources import Resources
+from backend.api.timings import Timings
+from backend.api.webhooks import (
+    CALCOM_WEBHOOK,
+    RETELL_INBOUND,
+    RETELL_WEBHOOK,
+    Inbound,
+    Webhook,
+    calcom_sender,
+    retell_sender,
+)
+
+
+def create_app(config: ApiConfig) -> Starlette:
+    """The application; its lifespan opens the connections and raises when there is no database."""
+    resources = Resources(config=config, timings=Timings(config.node))
+    retell = retell_sender(config)
+    endpoints: list[tuple[str, str, ASGIApp]] = [
+        ("POST", RETELL_WEBHOOK, Webhook(resources, retell)),
+        ("POST", RETELL_INBOUND, Inbound(resources, retell)),
+        ("POST", CALCOM_WEBHOOK, Webhook(resources, calcom_sender(config))),
+        ("GET", DASHBOARD, Dashboard(resources)),
+        ("GET", LIVEZ, Livez(resources)),
+        ("GET", READYZ, Readyz(resources)),
+        ("GET", METRICS, Metrics(resources)),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with resources.opened():
+            yield
+
+    app = Starlette(
+        routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in endpoints],
+        middleware=[
+            Middleware(
+                Frame,
+                timings=resources.timings,
+                routes={endpoint: f"{method} {path}" for method, path, endpoint in endpoints},
+            )
+        ],
+        exception_handlers={HTTPException: _as_problem},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.resources = resources
+    return app
+
+
+async def _as_problem(_request: Request, error: Exception) -> Response:
+    """What the router refuses (no such route, another method) becomes a problem like every other."""
+    assert isinstance(error, HTTPException)
+    problem = Problem(error.status_code)
+    problem.headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    raise problem

@@ -1,0 +1,68 @@
+"""Reading a request's body within bounds of size and time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import Receive
+
+from backend.api.problems import Problem
+
+BODY_LIMIT = 1024 * 1024
+"""Largest body, bytes."""
+
+BODY_TIMEOUT_S = 10.0
+"""A body has to be there by then, however slowly it comes."""
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was complete; nobody waits for an answer."""
+
+
+class TooLarge(Problem):
+    """The body is larger than the limit; the rest of it is not read."""
+
+    def __init__(self) -> None:
+        super().__init__(413, f"the body may have {BODY_LIMIT} bytes", close=True)
+
+
+class TooSlow(Problem):
+    """The body did not arrive in time."""
+
+    def __init__(self) -> None:
+        super().__init__(408, "the body did not arrive in time", close=True)
+
+
+async def read_body(
+    headers: list[tuple[bytes, bytes]], receive: Receive, *, limit: int = BODY_LIMIT, timeout_s: float = BODY_TIMEOUT_S
+) -> bytes:
+    """The whole body. Raises `TooLarge` (before reading on), `TooSlow`, `ClientGone`."""
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and (len(value) > 12 or int(value) > limit):
+            raise TooLarge
+    try:
+        async with asyncio.timeout(timeout_s):
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGone
+            body: bytes = message.get("body", b"")
+            if not message.get("more_body", False):
+                if len(body) > limit:
+                    raise TooLarge
+                return body
+            return await _read_on(bytearray(body), receive, limit)
+    except TimeoutError:
+        raise TooSlow from None
+
+
+async def _read_on(body: bytearray, receive: Receive, limit: int) -> bytes:
+    while len(body) <= limit:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            if len(body) > limit:
+                break
+            return bytes(body)
+    raise TooLarge

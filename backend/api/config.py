@@ -1,0 +1,31 @@
+"""What the API process has to be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backend.postgres.address import PostgresAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiConfig:
+    """Configuration of one API process. Secrets stay out of `repr`."""
+
+    host: str
+    port: int
+    """0 for any free one; an inherited listening socket goes before both."""
+    postgres: PostgresAddress
+    valkey_url: str | None
+    retell_keys: tuple[str, ...] = field(repr=False)
+    """Any of them may sign; empty: no Retell delivery is accepted, all are kept for replay."""
+    calcom_secrets: tuple[str, ...] = field(repr=False)
+    reject_key: bytes = field(repr=False)
+    """32 bytes; seals refused deliveries."""
+    version: str
+    node: str = "localhost"
+    dashboard_token: str | None = field(default=None, repr=False)
+    """Lets others than this machine read `/api/dashboard` and `/metrics`: `Authorization: Bearer …`."""
+    pool_size: int = 8
+    """Connections beside the intake's writers: lookups, readiness, refused deliveries."""
+    max_connections: int = 4_000
+    """Open HTTP connections; further ones are answered 503."""

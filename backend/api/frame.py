@@ -1,0 +1,77 @@
+"""Around every request: its id, its timing, and an answer whatever happens inside."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import re
+from collections.abc import Mapping
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.api.body import ClientGone
+from backend.api.problems import REQUEST_ID, Problem, send_problem
+from backend.api.timings import Timings
+
+log = logging.getLogger(__name__)
+
+ELSEWHERE = "other"
+"""The route of requests that no route takes."""
+
+CLIENT_GONE = 499
+"""The status that a request counts with when nobody waited for its answer."""
+
+_sane = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+
+
+class Frame:
+    """ASGI middleware, outermost of ours."""
+
+    def __init__(self, app: ASGIApp, *, timings: Timings, routes: Mapping[object, str]) -> None:
+        """`routes` has the label of each endpoint under which its requests are counted."""
+        self.app = app
+        self._timings = timings
+        self._routes = routes
+        self._prefix = os.urandom(6).hex()
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = perf_counter()
+        request_id = self._request_id(scope)
+        scope[REQUEST_ID] = request_id.decode("ascii")
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Problem as problem:
+            await send_problem(problem, scope, send_with_id)
+        except ClientGone:
+            status = CLIENT_GONE
+        except Exception:
+            log.exception("request %s failed", scope[REQUEST_ID])
+            if status:
+                raise  # the answer has begun: the server can only cut the connection
+            await send_problem(Problem(500), scope, send_with_id)
+        finally:
+            route = self._routes.get(scope.get("endpoint"), ELSEWHERE)
+            self._timings.observe(route, status or 500, perf_counter() - started)
+
+    def _request_id(self, scope: Scope) -> bytes:
+        """The sender's own id when it is a sane one, else one of ours."""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _sane.fullmatch(value):
+                return bytes(value)
+        return b"%s-%x" % (self._prefix.encode(), next(self._numbers))

@@ -1,0 +1,25 @@
+"""`/metrics` for Prometheus: this process's own figures, and the system's from the snapshots."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope, Send
+
+from backend.api.access import require_reader
+from backend.api.exposition import CONTENT_TYPE, own_figures
+from backend.api.problems import send_bytes
+from backend.api.resources import Resources
+
+METRICS = "/metrics"
+
+
+class Metrics:
+    """Answers `GET /metrics`."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one scrape."""
+        require_reader(scope, self._resources.config.dashboard_token)
+        text = own_figures(self._resources)
+        await send_bytes(send, 200, text.encode(), content_type=CONTENT_TYPE)

@@ -1,0 +1,69 @@
+"""HTTP on one connection, with the bounds that uvicorn leaves out: how long and how large a request's head may be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+HEAD_TIMEOUT_S = 5.0
+"""A request's head has to be there so long after the connection or its own first byte."""
+
+HEAD_LIMIT = 64 * 1024
+"""Largest head, bytes (and one read more at most)."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol for httptools, bounded."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.head_since: float | None = None
+        """When we began to wait for a head, by the loop's clock; None while we do not."""
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self.head_since = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        if self.head_since is None:
+            self.head_since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        """A head is complete."""
+        self.head_since = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived."""
+        super().data_received(data)
+        if self.head_since is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_LIMIT:
+                self.refuse(b"431 Request Header Fields Too Large")
+
+    def refuse_if_slow(self, now: float) -> None:
+        """End the connection when its head is overdue at `now` (the loop's clock)."""
+        if self.head_since is not None and now - self.head_since > HEAD_TIMEOUT_S:
+            self.refuse(b"408 Request Timeout")
+
+    def refuse(self, status: bytes) -> None:
+        """Answer without a request, and end the connection."""
+        self.head_since = None
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()

@@ -1,0 +1,128 @@
+"""What the routes work with: made when the process starts, closed when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from backend.api.config import ApiConfig
+from backend.api.loop_lag import LoopLag
+from backend.api.problems import Problem
+from backend.api.timings import Timings
+from backend.postgres.address import Role
+from backend.postgres.pools import ACQUIRE_TIMEOUT_S, Pool, open_pool
+from backend.queue.port import JobQueue
+from backend.services.callers import Callers
+from backend.services.inbox import release
+from backend.services.intake import Intake
+from backend.services.rejects import Rejects
+from backend.services.seal import Seal
+from backend.watch.reader import SnapshotReader
+
+log = logging.getLogger(__name__)
+
+RELEASE_EVERY_S = 5.0
+"""Time between two looks for quarantined deliveries whose tenant is known by now."""
+
+RELEASE_AT_ONCE = 500
+
+APPLICATION = "askpro-api"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The parts that need a running event loop."""
+
+    pool: Pool
+    intake: Intake
+    rejects: Rejects
+    callers: Callers
+    reader: SnapshotReader
+
+
+@dataclass(slots=True)
+class Resources:
+    """What every route of one application shares."""
+
+    config: ApiConfig
+    timings: Timings
+    lag: LoopLag = field(default_factory=LoopLag)
+    draining: bool = False
+    """The process was told to stop: it finishes what it has and is no longer ready."""
+    _running: Running | None = None
+
+    @property
+    def running(self) -> Running:
+        """The running parts. Raises a 503 `Problem` before the start and after the end."""
+        if self._running is None:
+            raise Problem(503, "not running", retry_after_s=1)
+        return self._running
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Run the parts within the block. Raises OSError, TimeoutError or asyncpg's errors without a database."""
+        config = self.config
+        async with AsyncExitStack() as stack:
+            pool = await open_pool(config.postgres, Role.API, application=APPLICATION, size=config.pool_size)
+            stack.push_async_callback(_close_pool, pool)
+            reader = SnapshotReader(config.valkey_url, config.postgres, application=APPLICATION)
+            stack.push_async_callback(reader.aclose)
+            callers = Callers(pool)
+            stack.push_async_callback(callers.close)
+            rejects = Rejects(pool, Seal(config.reject_key))
+            await rejects.start()
+            stack.push_async_callback(rejects.close)
+            queue = JobQueue()
+            intake = Intake.at(config.postgres, queue, application=APPLICATION)
+            intake.start()
+            stack.push_async_callback(intake.close)
+            await stack.enter_async_context(_in_background(_release_quarantined(pool, queue), "quarantine-release"))
+            await stack.enter_async_context(_in_background(self.lag.measure(), "loop-lag"))
+            if config.valkey_url is not None:
+                await stack.enter_async_context(_in_background(self.timings.publish(config.valkey_url), "timings"))
+            self._running = Running(pool=pool, intake=intake, rejects=rejects, callers=callers, reader=reader)
+            try:
+                yield
+            finally:
+                self.draining = True
+        self._running = None
+
+
+async def _release_quarantined(pool: Pool, queue: JobQueue) -> None:
+    """Release what can be released, for ever; a dead database only means that it is tried again."""
+    while True:
+        await asyncio.sleep(RELEASE_EVERY_S)
+        try:
+            released = RELEASE_AT_ONCE
+            while released == RELEASE_AT_ONCE:
+                async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
+                    released = await release(connection, queue, at_most=RELEASE_AT_ONCE)
+                if released:
+                    log.info("released %d quarantined deliveries whose tenant is known now", released)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            log.debug("quarantined deliveries were not looked at: %s", error)
+
+
+@asynccontextmanager
+async def _in_background(work: Coroutine[None, None, None], name: str) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _close_pool(pool: Pool) -> None:
+    """Close politely, but not longer than two seconds."""
+    try:
+        await asyncio.wait_for(pool.close(), 2.0)
+    except (TimeoutError, asyncpg.InterfaceError, OSError):
+        pool.terminate()
