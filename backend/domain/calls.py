@@ -169,7 +169,7 @@ def fold_call(events: Sequence[CallEvent]) -> CallRecord:
 
 
 def _latest(events: Iterable[CallEvent], field: Callable[[CallEvent], Value | None]) -> Value | None:
-    """The field as the highest-ranking event that has it says; between equals the greater text, so that order is moot."""
+    """The field as the highest-ranking event that has it says; between equals the greater text decides."""
     best: tuple[tuple[int, str], Value] | None = None
     for event in events:
         value = field(event)

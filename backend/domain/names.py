@@ -13,10 +13,11 @@ _SHORT = (("ae", "a"), ("oe", "o"), ("ue", "u"), ("ss", "s"))
 _WORD = re.compile(r"[^\W_]+")
 _APOSTROPHES = re.compile("['’`´]")
 
-TITLES = frozenset(
-    "herr herrn frau fraulein fr hr familie fam dr doktor prof professor med dent phil jur rer nat ing dipl mag msc bsc "
-    "mba phd mr mrs ms".split()
-)
+TITLES = frozenset({
+    "herr", "herrn", "frau", "fraulein", "fr", "hr", "familie", "fam", "mr", "mrs", "ms",
+    "dr", "doktor", "prof", "professor", "med", "dent", "phil", "jur", "rer", "nat",
+    "ing", "dipl", "mag", "msc", "bsc", "mba", "phd",
+})  # fmt: skip
 """Folded words that are no part of a name when another word is left."""
 
 NO_NAMES = frozenset({"unbekannt", "unknown", "anonym", "anonymous", "none", "null", "kein name", "n a"})
@@ -24,7 +25,7 @@ NO_NAMES = frozenset({"unbekannt", "unknown", "anonym", "anonymous", "none", "nu
 
 
 def fold(text: str) -> str:
-    """`text` for comparing: lower case, umlauts and accents gone, ae/oe/ue/ss shortened (on both sides of a comparison)."""
+    """`text` for comparing with other folded text: lower case, without accents, ae/oe/ue/ss shortened."""
     spelled = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
     bare = "".join(char for char in unicodedata.normalize("NFD", spelled) if not unicodedata.combining(char))
     for long, short in _SHORT:
@@ -51,7 +52,7 @@ def names_agree(one: str, other: str) -> bool:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """First and last name of a full name as it was given: the last word, with what precedes it by custom, is the last name."""
+    """First and last name of a full name: the last word, with particles before it (`von der`), is the last name."""
     family, comma, given = (part.strip() for part in name.partition(","))
     if comma and family and given:
         return given, family

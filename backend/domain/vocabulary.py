@@ -57,6 +57,22 @@ class AppointmentSource(StrEnum):
     IMPORT = "import"
 
 
+class RefusalReason(StrEnum):
+    """Why an appointment was not booked; also the reason of the callback request that remains of a call's wish."""
+
+    SLOT_TAKEN = "slot_taken"
+    SERVICE_UNKNOWN = "service_unknown"
+    BRANCH_UNKNOWN = "branch_unknown"
+    """No such branch, or none named by a company that has several."""
+    STAFF_UNKNOWN = "staff_unknown"
+    NOT_OFFERED = "not_offered"
+    """The person asked for does not offer the service at the branch, or nobody does."""
+    TIME_UNREADABLE = "time_unreadable"
+    IN_PAST = "in_past"
+    TOO_FAR = "too_far"
+    """Further ahead than any service can be booked."""
+
+
 class CallStatus(StrEnum):
     """State of a call, in the provider's words (Retell `call_status`)."""
 

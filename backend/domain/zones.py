@@ -1,0 +1,63 @@
+"""Wall time to instants: the one place where an ambiguous or missing local time is resolved.
+
+A time inside the gap of a clock change moves to the first valid instant; a time that happens twice is the first of the
+two. (PostgreSQL would take the second, so it is never asked.)
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
+
+
+class ZoneUnknown(ValueError):
+    """A name that is no time zone of this machine's IANA data."""
+
+
+def zone(name: str) -> ZoneInfo:
+    """The IANA zone `name`. Raises ZoneUnknown."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ZoneUnknown(f"{name!r} is no time zone") from error
+
+
+def instant(moment: datetime, zone_name: str) -> datetime:
+    """`moment` in UTC; when it is naive, as wall time in the zone (DOMAIN §5). Raises ZoneUnknown, OverflowError."""
+    if moment.tzinfo is not None:
+        return moment.astimezone(UTC)
+    local = zone(zone_name)
+    found = moment.replace(tzinfo=local, fold=0).astimezone(UTC)
+    if found.astimezone(local).replace(tzinfo=None) == moment.replace(fold=0):
+        return found
+    # In the gap, fold=0 reads the clock before the change, so it lands as far after the gap as it was inside it.
+    return _end_of_gap(found, local)
+
+
+def _end_of_gap(after: datetime, local: ZoneInfo) -> datetime:
+    """The instant at which the offset last changed before `after`, to the second."""
+    low, high = int(after.timestamp()) - 86_400, int(after.timestamp())
+    offset = after.astimezone(local).utcoffset()
+    while high - low > 1:
+        middle = (low + high) // 2
+        if datetime.fromtimestamp(middle, local).utcoffset() == offset:
+            high = middle
+        else:
+            low = middle
+    return datetime.fromtimestamp(high, UTC)
+
+
+@lru_cache(maxsize=1)
+def tz_version() -> str:
+    """The release of the zone data in use: the machine's (`2026a`; empty when unknown), else the package's."""
+    for directory in TZPATH:
+        if (Path(directory) / "UTC").exists():
+            try:
+                with (Path(directory) / "tzdata.zi").open(encoding="ascii") as first:
+                    return first.readline().removeprefix("# version ").strip()
+            except (OSError, UnicodeError):
+                return ""
+    return f"tzdata {version('tzdata')}"
