@@ -76,6 +76,8 @@ class CallsSnapshot(Snapshot, frozen=True, kw_only=True):
     per_minute: Trend
     """Calls started, 60 one-minute steps."""
     rows: tuple[CallRow, ...]
+    horizon: int | None = None
+    """Every transaction before this one is in here; the next collection asks only for what is newer."""
 
 
 class AppointmentRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +114,8 @@ class AppointmentsSnapshot(Snapshot, frozen=True, kw_only=True):
     latest: tuple[AppointmentRow, ...]
     open_callbacks: int
     overdue_callbacks: int
+    horizon: int | None = None
+    """Every transaction before this one is in here; the next collection asks only for what is newer."""
 
 
 class JobTypeRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import time
 import msgspec
 
 from backend.watch.collect import Sources
-from backend.watch.collect.rows import lookback, merge
+from backend.watch.collect.rows import is_due_whole, merge, xid
 from backend.watch.connection import Connection
 from backend.watch.snapshots import AppointmentRow, AppointmentsSnapshot
 
@@ -22,19 +22,19 @@ with bounds as materialized (
 ),
 upcoming as materialized (
     -- index appointments_starts
-    select * from appointments
+    select xmin as written_by, * from appointments
     where starts_at >= now() and status in ('held', 'pending', 'confirmed', 'in_progress')
     order by starts_at limit 150
 ),
 latest as materialized (
     -- index appointments_created
-    select * from appointments order by created_at desc limit 150
+    select xmin as written_by, * from appointments order by created_at desc limit 150
 ),
 changed as materialized (
     select * from (select * from upcoming
                    union all
                    select * from latest where id not in (select id from upcoming)) listed
-    where $1::float8 is null or updated_at >= now() - make_interval(secs => $1)
+    where $1::text is null or age(written_by) <= age($1::text::xid)
 ),
 around as materialized (
     -- index appointments_starts alone
@@ -45,6 +45,7 @@ around as materialized (
     group by status
 )
 select json_build_object(
+    'horizon', pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
     'upcoming', (select coalesce(json_agg(id order by starts_at), '[]') from upcoming),
     'latest', (select coalesce(json_agg(id order by created_at desc), '[]') from latest),
     'rows', (select coalesce(json_agg(json_build_object(
@@ -91,6 +92,7 @@ class Figures(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """The statement's answer."""
 
+    horizon: int
     upcoming: tuple[str, ...]
     latest: tuple[str, ...]
     rows: tuple[AppointmentRow, ...]
@@ -106,10 +108,10 @@ _answer = msgspec.json.Decoder(Answer)
 async def collect(connection: Connection, sources: Sources) -> AppointmentsSnapshot:
     """The appointments of all companies; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, AppointmentsSnapshot) else None
-    back_s = lookback(previous, time.time())
-    with_figures = back_s is None or previous is None or sum(previous.by_status_7d.values()) < BUSY_WEEKS
+    horizon = None if previous is None or is_due_whole(previous, time.time()) else previous.horizon
+    with_figures = horizon is None or previous is None or sum(previous.by_status_7d.values()) < BUSY_WEEKS
     began = time.perf_counter()
-    answer = _answer.decode(await connection.fetchval(STATEMENT, back_s, with_figures))
+    answer = _answer.decode(await connection.fetchval(STATEMENT, xid(horizon), with_figures))
     took_ms = (time.perf_counter() - began) * 1000
     figures = answer.figures
     if figures is None:
@@ -128,4 +130,5 @@ async def collect(connection: Connection, sources: Sources) -> AppointmentsSnaps
         latest=merge(answer.latest, answer.rows, before),
         open_callbacks=answer.open_callbacks,
         overdue_callbacks=answer.overdue_callbacks,
+        horizon=answer.horizon,
     )

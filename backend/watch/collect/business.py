@@ -74,7 +74,7 @@ select json_build_object(
         from deliveries group by 1) each using (minute)),
     'accepted_1h', (select count(*) from deliveries),
     'held_1h', (select count(*) from deliveries where state = 'held'),
-    'well_signed_rejects_1h', (select count(*) from webhook_rejects
+    'well_signed_rejects_1h', (select coalesce(sum(count), 0) from webhook_rejects
                                where received_at >= (select hour_ago from bounds)
                                  and reason not in ('signature_missing', 'signature_wrong')),
     'effect_p99_s', (select percentile_cont(0.99) within group (order by date_part('epoch', processed_at - received_at))

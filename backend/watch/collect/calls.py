@@ -7,7 +7,7 @@ import time
 import msgspec
 
 from backend.watch.collect import Sources
-from backend.watch.collect.rows import lookback, merge
+from backend.watch.collect.rows import is_due_whole, merge, xid
 from backend.watch.connection import Connection
 from backend.watch.snapshots import CallRow, CallsSnapshot, Trend
 
@@ -17,21 +17,22 @@ BUSY_DAY = 5_000
 STATEMENT = """
 with newest as materialized (
     -- index calls_started
-    select * from calls order by started_at desc, id desc limit 250
+    select xmin as written_by, * from calls order by started_at desc, id desc limit 250
 ),
 listed as materialized (
     -- index calls_ongoing: whoever still talks is on the list, however long ago it began
     select * from newest
     union all
-    (select * from calls
+    (select xmin, * from calls
      where status in ('registered', 'ongoing') and started_at < (select min(started_at) from newest)
      order by started_at desc limit 50)
 ),
 changed as materialized (
     select * from listed
-    where $1::float8 is null
-       or updated_at >= now() - make_interval(secs => $1)
-       or id in (select call_id from appointments where created_at >= now() - make_interval(secs => $1)
+    where $1::text is null
+       or age(written_by) <= age($1::text::xid)
+       -- its appointment may have come later, from another job
+       or id in (select call_id from appointments where created_at >= now() - interval '30 seconds'
                  order by created_at desc limit 250)
 ),
 day as materialized (
@@ -48,6 +49,7 @@ minutes as (
     select generate_series(date_bin('1 minute', now(), 'epoch') - interval '59 minutes', now(), '1 minute') as minute
 )
 select json_build_object(
+    'horizon', pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
     'ids', (select coalesce(json_agg(id order by started_at desc, id desc), '[]') from listed),
     'ongoing', (select count(*) from calls where status in ('registered', 'ongoing')),
     'rows', (select coalesce(json_agg(json_build_object(
@@ -101,6 +103,7 @@ class Figures(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """The statement's answer."""
 
+    horizon: int
     ids: tuple[str, ...]
     ongoing: int
     rows: tuple[CallRow, ...]
@@ -113,10 +116,10 @@ _answer = msgspec.json.Decoder(Answer)
 async def collect(connection: Connection, sources: Sources) -> CallsSnapshot:
     """The calls of all companies; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, CallsSnapshot) else None
-    back_s = lookback(previous, time.time())
-    with_figures = back_s is None or previous is None or previous.started_today < BUSY_DAY
+    horizon = None if previous is None or is_due_whole(previous, time.time()) else previous.horizon
+    with_figures = horizon is None or previous is None or previous.started_today < BUSY_DAY
     began = time.perf_counter()
-    answer = _answer.decode(await connection.fetchval(STATEMENT, back_s, with_figures))
+    answer = _answer.decode(await connection.fetchval(STATEMENT, xid(horizon), with_figures))
     took_ms = (time.perf_counter() - began) * 1000
     figures = answer.figures
     if figures is None:
@@ -140,4 +143,5 @@ async def collect(connection: Connection, sources: Sources) -> CallsSnapshot:
         by_outcome_today=figures.by_outcome_today,
         per_minute=Trend(values=figures.per_minute, step_s=60.0, unit="calls/min"),
         rows=merge(answer.ids, answer.rows, previous.rows if previous is not None else ()),
+        horizon=answer.horizon,
     )

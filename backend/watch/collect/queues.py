@@ -8,7 +8,7 @@ import msgspec
 
 from backend.domain.vocabulary import QueueName
 from backend.watch.collect import Sources
-from backend.watch.collect.rows import lookback
+from backend.watch.collect.rows import is_due_whole
 from backend.watch.collect.trend import extend
 from backend.watch.connection import Connection
 from backend.watch.snapshots import HeldGroup, JobTypeRow, QueueRow, QueuesSnapshot, Trend, WorkerRow
@@ -139,7 +139,7 @@ select json_build_object(
                       from (select queue, entrypoint, count(*) as jobs from open_held group by 1, 2) each),
         'accepted_1h', (select count(*) from webhook_inbox where received_at > now() - interval '1 hour'),
         'rejected_by_reason_1h', (select coalesce(json_object_agg(reason, rejects), '{}') from (
-            select reason, count(*) as rejects from webhook_rejects
+            select reason, sum(count) as rejects from webhook_rejects
             where received_at > now() - interval '1 hour' group by reason) each)) end)
 """
 
@@ -195,7 +195,7 @@ _answer = msgspec.json.Decoder(Answer)
 async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
     """All queues; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, QueuesSnapshot) else None
-    whole = lookback(previous, time.time()) is None or previous is None or not is_busy(previous)
+    whole = previous is None or is_due_whole(previous, time.time()) or not is_busy(previous)
     began = time.perf_counter()
     answer = _answer.decode(await connection.fetchval(STATEMENT, whole))
     now = time.time()
