@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -144,6 +143,8 @@ class System:
 
     def api_config(self) -> ApiConfig:
         """For the API. Raises NotRunning, SecretRefused."""
+        from urllib.parse import urlsplit
+
         from backend.api.config import ApiConfig
 
         endpoints = self.endpoints()

@@ -151,3 +151,16 @@ def test_an_unknown_home_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: 
 
     assert cli.main(["config"]) == 2
     assert "Set HOME or ASKPRO_HOME." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("show", "calls"), ("db", "verify"), ("db", "migrate")])
+def test_what_needs_a_running_system_says_how_to_start_it(command: tuple[str, ...], tmp_path: Path) -> None:
+    done = askpro(*command, home=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr == "askpro: The system does not run.\nStart it with `askpro up`.\n"
+
+
+def test_an_unknown_domain_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", "cals"]) == 2
+    assert "Did you mean `calls`?" in capsys.readouterr().err
