@@ -9,12 +9,13 @@ import msgspec
 from backend.watch.collect import Sources
 from backend.watch.collect.rows import is_due_whole, merge, xid
 from backend.watch.connection import Connection
+from backend.watch.row_sql import spelled_out
 from backend.watch.snapshots import AppointmentRow, AppointmentsSnapshot
 
 BUSY_WEEKS = 5_000
 """With more appointments than this around today the figures are counted every tenth second only."""
 
-STATEMENT = """
+STATEMENT = spelled_out("""
 with bounds as materialized (
     select date_trunc('day', now() at time zone 'Europe/Berlin') at time zone 'Europe/Berlin' as midnight,
            (date_trunc('day', now() at time zone 'Europe/Berlin') + interval '1 day') at time zone 'Europe/Berlin'
@@ -48,30 +49,9 @@ select json_build_object(
     'horizon', pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
     'upcoming', (select coalesce(json_agg(id order by starts_at), '[]') from upcoming),
     'latest', (select coalesce(json_agg(id order by created_at desc), '[]') from latest),
-    'rows', (select coalesce(json_agg(json_build_object(
-            'id', a.id,
-            'company', co.slug,
-            'branch', coalesce(b.slug, ''),
-            'staff', coalesce(left(st.name, 100), ''),
-            'service', coalesce(left(sv.name, 100), ''),
-            'customer', left(coalesce(nullif(concat_ws(' ', nullif(cu.first_name, ''), nullif(cu.last_name, '')), ''),
-                                      a.attendee_name, ''), 200),
-            'customer_id', a.customer_id,
-            'call_id', a.call_id,
-            'starts_at', date_part('epoch', a.starts_at),
-            'ends_at', date_part('epoch', a.ends_at),
-            'time_zone', a.time_zone,
-            'status', a.status,
-            'source', a.source,
-            'price_cents', a.price_cents,
-            'created_at', date_part('epoch', a.created_at),
-            'version', a.version)), '[]')
+    'rows', (select coalesce(json_agg({appointment_row}), '[]')
         from changed a
-        join companies co on co.id = a.company_id
-        left join branches b on b.company_id = a.company_id and b.id = a.branch_id
-        left join staff st on st.company_id = a.company_id and st.id = a.staff_id
-        left join services sv on sv.company_id = a.company_id and sv.id = a.service_id
-        left join customers cu on cu.company_id = a.company_id and cu.id = a.customer_id),
+        {appointment_joins}),
     'booked_today', (select count(*) from appointments where created_at >= (select midnight from bounds)),
     'open_callbacks', (select count(*) from callback_requests where state = 'open'),
     'overdue_callbacks', (select count(*) from callback_requests where state = 'open' and due_at < now()),
@@ -79,7 +59,7 @@ select json_build_object(
         'upcoming_today', (select coalesce(sum(left_today), 0) from around
                            where status in ('held', 'pending', 'confirmed', 'in_progress')),
         'by_status_7d', (select coalesce(json_object_agg(status, appointments), '{}') from around)) end)
-"""
+""")
 
 
 class Figures(msgspec.Struct, frozen=True):

@@ -9,12 +9,13 @@ import msgspec
 from backend.watch.collect import Sources
 from backend.watch.collect.rows import is_due_whole, merge, xid
 from backend.watch.connection import Connection
+from backend.watch.row_sql import spelled_out
 from backend.watch.snapshots import CallRow, CallsSnapshot, Trend
 
 BUSY_DAY = 5_000
 """With more calls than this since midnight the day's figures are counted every tenth second only."""
 
-STATEMENT = """
+STATEMENT = spelled_out("""
 with newest as materialized (
     -- index calls_started
     select xmin as written_by, * from calls order by started_at desc, id desc limit 250
@@ -52,31 +53,9 @@ select json_build_object(
     'horizon', pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
     'ids', (select coalesce(json_agg(id order by started_at desc, id desc), '[]') from listed),
     'ongoing', (select count(*) from calls where status in ('registered', 'ongoing')),
-    'rows', (select coalesce(json_agg(json_build_object(
-            'id', c.id,
-            'provider_call_id', left(c.provider_call_id, 100),
-            'company', co.slug,
-            'branch', coalesce(b.slug, ''),
-            'direction', coalesce(left(c.direction, 20), ''),
-            'from_number', coalesce(left(c.from_number, 64), ''),
-            'to_number', coalesce(left(c.to_number, 64), ''),
-            'caller', left(coalesce(nullif(concat_ws(' ', nullif(cu.first_name, ''), nullif(cu.last_name, '')), ''),
-                                    c.caller_name, ''), 200),
-            'status', c.status,
-            'outcome', coalesce(c.outcome, ''),
-            'sentiment', coalesce(c.sentiment, ''),
-            'started_at', date_part('epoch', c.started_at),
-            'ended_at', date_part('epoch', c.ended_at),
-            'duration_s', c.duration_ms / 1000.0::float8,
-            'cost_cents', c.cost_cents,
-            'customer_id', c.customer_id,
-            'appointment_id', (select a.id from appointments a where a.company_id = c.company_id and a.call_id = c.id
-                               order by a.created_at limit 1),
-            'summary', left(coalesce(c.summary, ''), 240))), '[]')
+    'rows', (select coalesce(json_agg({call_row}), '[]')
         from changed c
-        join companies co on co.id = c.company_id
-        left join branches b on b.company_id = c.company_id and b.id = c.branch_id
-        left join customers cu on cu.company_id = c.company_id and cu.id = c.customer_id),
+        {call_joins}),
     'figures', case when $2 then json_build_object(
         'started_last_hour', (select count(*) from lately where started_at >= now() - interval '1 hour'),
         'started_today', (select count(*) from day),
@@ -87,7 +66,7 @@ select json_build_object(
         'per_minute', (select json_agg(coalesce(calls, 0) order by minute) from minutes
                        left join (select date_bin('1 minute', started_at, 'epoch') as minute, count(*) as calls
                                   from lately group by 1) each using (minute))) end)
-"""
+""")
 
 
 class Figures(msgspec.Struct, frozen=True):

@@ -1,0 +1,320 @@
+"""Details on demand: one call, customer, appointment, job or delivery with everything around it.
+
+For a person who opens something: read straight from the database, bounded in rows, bytes and time, never in a loop.
+Times are Unix seconds; text is as it was given, hostile until it is rendered. Every function raises what asyncpg
+raises when the database does not answer within five seconds, and returns None for an id that is not there.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+from uuid import UUID
+
+import msgspec
+
+from backend.postgres.address import PostgresAddress, Role
+from backend.postgres.pools import Pool, open_pool
+from backend.watch import details_sql as sql
+from backend.watch.snapshots import AppointmentRow, CallRow
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted webhook delivery."""
+
+    id: str
+    provider: str
+    event: str
+    subject: str
+    company: str
+    """Empty while no tenant is known."""
+    state: str
+    error: str
+    received_at: float
+    processed_at: float | None
+    size_bytes: int
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of a job."""
+
+    job_id: int
+    attempt: int
+    entrypoint: str
+    node: str
+    """Of its worker; empty when the worker is forgotten."""
+    worker_id: str
+    started_at: float
+    ended_at: float | None
+    """None while it runs, or when its worker crashed."""
+    outcome: str
+    waited_s: float | None
+    error: str
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a job is held."""
+
+    queue: str
+    fingerprint: str
+    error_type: str
+    message: str
+    traceback: str
+    attempts: int
+    enqueued_at: float
+    held_at: float
+    state: str
+
+
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to call back."""
+
+    id: str
+    reason: str
+    name: str
+    phone: str
+    state: str
+    due_at: float
+    created_at: float
+
+
+class AppointmentHappened(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of an appointment."""
+
+    version: int
+    kind: str
+    actor: str
+    occurred_at: float
+    data: dict[str, object]
+    """The fields that it set, by column name."""
+
+
+class CallDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One call."""
+
+    row: CallRow
+    provider: str
+    agent_id: str
+    call_type: str
+    disconnection_reason: str
+    caller_name: str
+    """As the caller said it."""
+    summary: str
+    transcript: str
+    """At most 100,000 characters."""
+    recording_url: str
+    latency: dict[str, object]
+    """As the provider measured it."""
+    events: tuple[str, ...]
+    """Kinds of provider events that were folded into the call."""
+    created_at: float
+    updated_at: float
+    appointments: tuple[AppointmentRow, ...]
+    callbacks: tuple[Callback, ...]
+    deliveries: tuple[Delivery, ...]
+    """Oldest first, at most 50."""
+
+
+class CustomerDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One customer with the latest of everything."""
+
+    id: str
+    company: str
+    first_name: str
+    last_name: str
+    email: str
+    phone: str
+    tags: tuple[str, ...]
+    notes: str
+    is_vip: bool
+    no_show_count: int
+    consented_at: float | None
+    erased_at: float | None
+    created_at: float
+    updated_at: float
+    version: int
+    calls: tuple[CallRow, ...]
+    """Newest first, at most 50."""
+    appointments: tuple[AppointmentRow, ...]
+    """Latest start first, at most 50."""
+    callbacks: tuple[Callback, ...]
+
+
+class AppointmentDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One appointment with its events."""
+
+    row: AppointmentRow
+    seat: int
+    buffer_before_min: int
+    buffer_after_min: int
+    attendee_name: str
+    attendee_email: str
+    attendee_phone: str
+    offered: dict[str, object]
+    """The slot as it was offered: utc, local, offset_min, tz_version."""
+    provider_booking_uid: str
+    idempotency_key: str
+    hold_expires_at: float | None
+    updated_at: float
+    events: tuple[AppointmentHappened, ...]
+    """In their order, at most 200."""
+
+
+class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One job: what waits or runs in the engine, what was held, and every start."""
+
+    job_id: int
+    entrypoint: str
+    company: str
+    state: str
+    """queued, picked, failed: in the engine; gone: done or discarded."""
+    attempts: int
+    priority: int
+    enqueued_at: float | None
+    execute_after: float | None
+    heartbeat_at: float | None
+    dedupe_key: str
+    payload: bytes
+    """JSON as a rule; its first 100,000 bytes."""
+    held: Held | None
+    runs: tuple[Run, ...]
+    """Oldest first, at most 200."""
+
+
+class WebhookDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One delivery with what was sent."""
+
+    row: Delivery
+    dedup_key: str
+    branch: str
+    headers: dict[str, object]
+    body: bytes
+    """As it was sent and signed; its first 100,000 bytes."""
+    call_id: str | None
+    jobs: tuple[JobDetail, ...]
+    """Its jobs that the engine still has or that are held."""
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a lineage: something that happened, and where to look further."""
+
+    at: float
+    kind: str
+    """call, webhook, job, appointment, customer, callback"""
+    id: str
+    """Of the thing, as the functions here take it."""
+    what: str
+    state: str
+    took_s: float | None = None
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that came of one call, in the order of time."""
+
+    call: CallRow
+    moments: tuple[Moment, ...]
+
+
+class CallsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of calls, newest first."""
+
+    rows: tuple[CallRow, ...]
+    before: tuple[float, str] | None
+    """Hand this on to get the next page; None at the end."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a search answers."""
+
+    rows: tuple[CallRow, ...]
+    """One more than was asked for when there are more."""
+    looked_at: tuple[float, str] | None
+    """The oldest call that was looked at, when there may be older ones."""
+
+
+class Details:
+    """Reads details over a small pool of its own; close it with `aclose`."""
+
+    def __init__(
+        self, address: PostgresAddress, *, role: Role = Role.CONSOLE, application: str = "askpro-console"
+    ) -> None:
+        self._address = address
+        self._role = role
+        self._application = application
+        self._pool: Pool | None = None
+
+    async def call(self, call_id: str) -> CallDetail | None:
+        """One call by its id."""
+        return await self._one(sql.CALL, CallDetail, call_id)
+
+    async def customer(self, customer_id: str) -> CustomerDetail | None:
+        """One customer by id."""
+        return await self._one(sql.CUSTOMER, CustomerDetail, customer_id)
+
+    async def appointment(self, appointment_id: str) -> AppointmentDetail | None:
+        """One appointment by id."""
+        return await self._one(sql.APPOINTMENT, AppointmentDetail, appointment_id)
+
+    async def job(self, job_id: int) -> JobDetail | None:
+        """One job by the engine's id."""
+        return await self._decoded(sql.JOB, JobDetail, job_id)
+
+    async def webhook(self, delivery_id: str) -> WebhookDetail | None:
+        """One delivery by its id in the inbox."""
+        return await self._one(sql.WEBHOOK, WebhookDetail, delivery_id)
+
+    async def lineage(self, call_id: str) -> Lineage | None:
+        """All that came of a call, in the order of time."""
+        return await self._one(sql.LINEAGE, Lineage, call_id)
+
+    async def search_calls(
+        self, text: str = "", *, limit: int = 100, before: tuple[float, str] | None = None
+    ) -> CallsPage:
+        """Calls, newest first, from `before` on: those with this number (or its ending), name, id, status or company.
+
+        Without `text` all of them; a page costs the same however deep it lies. With it each page looks through 20,000
+        calls at most, so a page may have few rows, or none, and still be followed by another. `limit` is 1 to 500.
+        """
+        limit = max(1, min(limit, 500))
+        started_at, last_id = before if before is not None else (time.time() + 86_400.0, str(UUID(int=2**128 - 1)))
+        words = text.strip()
+        arguments: list[object] = [started_at, UUID(last_id), limit + 1]
+        if words:
+            arguments.append(f"%{like_literal(words)}%")
+        pool = await self._open()
+        answer = await pool.fetchval(sql.SEARCH_CALLS if words else sql.PAGE_CALLS, *arguments)
+        found = msgspec.json.decode(answer, type=Found)
+        if len(found.rows) <= limit:
+            return CallsPage(rows=found.rows, before=found.looked_at)
+        last = found.rows[limit - 1]
+        return CallsPage(rows=found.rows[:limit], before=(last.started_at, last.id))
+
+    async def aclose(self) -> None:
+        """Close the connections, without waiting for what still runs on them."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
+
+    async def _open(self) -> Pool:
+        if self._pool is None:
+            self._pool = await open_pool(self._address, self._role, application=self._application, size=2, min_size=0)
+        return self._pool
+
+    async def _one(self, statement: str, kind: type[R], text_id: str) -> R | None:
+        try:
+            key = UUID(text_id)
+        except ValueError:
+            return None
+        return await self._decoded(statement, kind, key)
+
+    async def _decoded(self, statement: str, kind: type[R], key: UUID | int) -> R | None:
+        pool = await self._open()
+        answer = await pool.fetchval(statement, key)
+        return None if answer is None else msgspec.json.decode(answer, type=kind)
+
+
+def like_literal(text: str) -> str:
+    """`text` so that LIKE takes it literally."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
