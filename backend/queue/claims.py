@@ -45,7 +45,7 @@ with quiet as materialized (
         from pgqueuer as job where job.id = taken.job_id
     )
     from taken, quiet
-    where crashes = 0 or $6
+    where crashes < $6
 )
 select job_id, crashes from taken
 """
@@ -135,6 +135,10 @@ returning id
 """
 
 
+EVERY = 2**31 - 1
+"""No job has so many crashes."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Claim:
     """A job that this worker has taken."""
@@ -155,7 +159,7 @@ class Taken:
     fresh: tuple[Claim, ...]
     """Their start is noted."""
     suspects: tuple[tuple[Claim, int], ...]
-    """Jobs that were running when a worker crashed, and how often; their start is not noted yet."""
+    """Jobs that one more crash would make poison, and their crashes so far; their start is not noted yet."""
     count: int
     """Rows that the engine handed over."""
 
@@ -164,12 +168,21 @@ class Claims:
     """One worker's jobs in the engine. Every method raises asyncpg's errors, OSError or TimeoutError."""
 
     def __init__(
-        self, pool: Pool, worker_id: UUID, queue: QueueName, entrypoints: Sequence[str], lease_s: float
+        self,
+        pool: Pool,
+        worker_id: UUID,
+        queue: QueueName,
+        entrypoints: Sequence[str],
+        *,
+        lease_s: float,
+        suspect_from: int,
     ) -> None:
+        """`suspect_from`: with so many starts that did not end, a job is handed out as a suspect."""
         self._pool = pool
         self._worker_id = worker_id
         self._queue = queue
         self._lease = timedelta(seconds=lease_s)
+        self._suspect_from = suspect_from
         unlimited = EntrypointExecutionParameter(concurrency_limit=0)
         self._entrypoints = {QueueEntrypoint(name): unlimited for name in entrypoints}
         self._engine = Queries(
@@ -205,18 +218,20 @@ class Claims:
             for job in jobs
             if job.id not in known
         }
-        crashes = await self._note_starts(list(claims.values())) if claims else {}
+        crashes = await self._note_starts(list(claims.values()), self._suspect_from) if claims else {}
+        limit = self._suspect_from
         return Taken(
-            fresh=tuple(claim for job_id, claim in claims.items() if not crashes[job_id]),
-            suspects=tuple((claim, crashes[job_id]) for job_id, claim in claims.items() if crashes[job_id]),
+            fresh=tuple(claim for job_id, claim in claims.items() if crashes[job_id] < limit),
+            suspects=tuple((claim, crashes[job_id]) for job_id, claim in claims.items() if crashes[job_id] >= limit),
             count=len(jobs),
         )
 
     async def note_suspect_start(self, claim: Claim) -> None:
-        """Note the start of a job that crashed its worker before."""
-        await self._note_starts([claim], also_suspects=True)
+        """Note the start of a suspect."""
+        await self._note_starts([claim], EVERY)
 
-    async def _note_starts(self, claims: Sequence[Claim], *, also_suspects: bool = False) -> dict[int, int]:
+    async def _note_starts(self, claims: Sequence[Claim], below: int) -> dict[int, int]:
+        """Note starts of those with fewer crashes than `below`; every job's crashes."""
         rows = await self._pool.fetch(
             _NOTE_STARTS,
             self._worker_id,
@@ -224,7 +239,7 @@ class Claims:
             [claim.attempt for claim in claims],
             [claim.entrypoint for claim in claims],
             [claim.company_id for claim in claims],
-            also_suspects,
+            below,
         )
         return {row["job_id"]: row["crashes"] for row in rows}
 

@@ -129,7 +129,14 @@ class Worker:
             self._notices = Notices(self._config.valkey_url) if self._config.valkey_url else None
             if self._notices is not None:
                 stack.push_async_callback(self._notices.aclose)
-            self._claims = Claims(engine_pool, self.id, self._config.queue, tuple(self._handlers), self._config.lease_s)
+            self._claims = Claims(
+                engine_pool,
+                self.id,
+                self._config.queue,
+                tuple(self._handlers),
+                lease_s=self._config.lease_s,
+                suspect_from=max(1, self.policy.crash_starts - 1),
+            )
             self._completions = Completions(self._claims, self.policy.batch, self._written)
             self._doorbell = Doorbell(self._config.postgres, self._config.queue, f"askpro {self._config.queue} listen")
             roster = self._roster(engine_pool)
@@ -276,9 +283,9 @@ class Worker:
             await self._settle(run.claim, ending)
 
     async def _run_suspect(self, crashes: int, run: Run) -> None:
-        """Run a job that was in work when a worker crashed: one such job at a time, so that the next crash is its own.
+        """Run a job that one more crash would make poison: one such job at a time, so that the next crash is its own.
 
-        Jobs that only stood beside the one that crashes would else be counted with it.
+        Jobs that only stood beside the one that crashes would else be held with it.
         """
         if (poison := self._executor.poisoned(run.claim, crashes)) is not None:
             await self._settle(run.claim, poison)

@@ -1,0 +1,99 @@
+"""A worker process for the tests: `python -m tests.queue.worker_process CONFIG` with a WorkerConfig as JSON.
+
+Its handlers leave their traces in the table `traces` (job, pid, what), which the tests create.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from dataclasses import fields
+
+from backend.domain.vocabulary import QueueName
+from backend.postgres.address import PostgresAddress
+from backend.queue.context import Handler, JobContext
+from backend.queue.policies import QueuePolicy
+from backend.queue.watchdog import Watchdog
+from backend.queue.worker import Worker, WorkerConfig
+from backend.stack.child import stop_event
+
+TRACES = """
+    create table traces (job_id bigint, pid integer, what text, at timestamptz default clock_timestamp());
+    grant all on traces to askpro_worker;
+"""
+
+
+async def trace(context: JobContext, what: str) -> None:
+    """Leave a trace that only the job's owner can leave."""
+    async with context.housekeeping() as connection:
+        await connection.execute("insert into traces values ($1, $2, $3)", context.job_id, os.getpid(), what)
+
+
+async def one_second(context: JobContext) -> None:
+    """Take a second."""
+    await trace(context, "begun")
+    await asyncio.sleep(1)
+    await trace(context, "ended")
+
+
+async def quick(context: JobContext) -> None:
+    """Take no time."""
+    await trace(context, "ended")
+
+
+async def hang(context: JobContext) -> None:
+    """Never end."""
+    await trace(context, "begun")
+    await asyncio.Event().wait()
+
+
+async def crash(context: JobContext) -> None:
+    """Take the whole process along."""
+    await trace(context, "begun")
+    os._exit(3)
+
+
+async def block(context: JobContext) -> None:
+    """Hold up the event loop."""
+    await trace(context, "begun")
+    time.sleep(60)  # noqa: ASYNC251 - that is the fault to be contained
+
+
+HANDLERS: dict[str, Handler] = {
+    "webhooks.one_second": one_second,
+    "webhooks.quick": quick,
+    "webhooks.hang": hang,
+    "webhooks.crash": crash,
+    "webhooks.block": block,
+}
+
+
+def read_config(text: str) -> WorkerConfig:
+    """The configuration from the command line."""
+    given = json.loads(text)
+    policy = given.pop("policy")
+    policy["backoff_s"] = tuple(policy["backoff_s"])
+    policy["queue"] = QueueName(policy["queue"])
+    known = {field.name for field in fields(WorkerConfig)}
+    assert known == {*given, "policy"}
+    return WorkerConfig(
+        **(given | {"queue": QueueName(given["queue"]), "postgres": PostgresAddress(**given["postgres"])}),
+        policy=QueuePolicy(**policy),
+    )
+
+
+async def main() -> None:
+    """Work until told to stop."""
+    worker = Worker(read_config(sys.argv[1]), HANDLERS)
+    with Watchdog(2.0, worker.names_running, report_s=0.5, tick_s=0.25):
+        await worker.run(stop_event(), lambda: print("ready", flush=True))  # noqa: T201
+    print("drained", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    asyncio.run(main())
