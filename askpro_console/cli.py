@@ -106,6 +106,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if top.profile is not None:
         os.environ["ASKPRO_PROFILE"] = top.profile
+    _name_places_absolutely()
     if top.command is None:
         from askpro_console.start import open_console
 
@@ -114,6 +115,14 @@ def _dispatch(arguments: list[str]) -> int:
     if top.demo:
         rest.insert(0, "--demo")
     return _run_command(top.command, rest)
+
+
+def _name_places_absolutely() -> None:
+    """Files and directories in the environment, for processes of ours that run in another directory."""
+    for name, value in os.environ.items():
+        secret_file = name.startswith("ASKPRO_SECRET_") and name.endswith("_FILE")
+        if value and (name == "ASKPRO_HOME" or secret_file):
+            os.environ[name] = os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111 pathlib loads slowly
 
 
 def _run_command(name: str, rest: list[str]) -> int:

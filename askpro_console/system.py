@@ -7,12 +7,10 @@ imported by the methods that need them, so that the console can load a system be
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -67,7 +65,7 @@ class System:
     @property
     def node(self) -> str:
         """This machine's name in the fleet."""
-        return socket.gethostname() or "localhost"
+        return os.uname().nodename or "localhost"
 
     @cached_property
     def secrets(self) -> SecretStore:
@@ -115,8 +113,8 @@ class System:
 
         settings = self.settings
         if demo:
-            self.secrets.ensure("retell_api_key", lambda: f"key_{token_hex(16)}")
-            self.secrets.ensure("calcom_webhook_secret", lambda: token_hex(16))
+            self.secrets.ensure("retell_api_key", lambda: f"key_{os.urandom(16).hex()}")
+            self.secrets.ensure("calcom_webhook_secret", lambda: os.urandom(16).hex())
         return StackConfig(
             layout=self.layout,
             version=version(),
@@ -164,7 +162,7 @@ class System:
 
     def reject_key(self) -> bytes:
         """The key that seals rejected deliveries, 32 bytes; made at first use. Raises SecretRefused."""
-        text = self.secrets.ensure("reject_key", lambda: token_hex(REJECT_KEY_BYTES))
+        text = self.secrets.ensure("reject_key", lambda: os.urandom(REJECT_KEY_BYTES).hex())
         try:
             key = bytes.fromhex(text)
         except ValueError:

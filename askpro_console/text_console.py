@@ -8,17 +8,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from askpro_console.commands.up import Progress, refuse
 from askpro_console.refusal import Refused
 from askpro_console.system import System
-from askpro_console.terminal import harmless
 
 if TYPE_CHECKING:
     from backend.stack.status import Status
-    from backend.watch.reader import SnapshotReader
 
 DOMAINS = ("business", "calls", "queues")
 """What is printed, in this order."""
@@ -57,58 +56,47 @@ async def _run(system: System, *, demo: bool) -> int:
     return 0
 
 
-async def _until(interrupted: asyncio.Event, work: AsyncIterator[str]) -> None:
-    """Print what `work` says until it ends or the person interrupts. Raises what it raises."""
-
-    async def say() -> None:
-        async for line in work:
-            _say(line)
-
-    saying = asyncio.create_task(say())
+async def _until(interrupted: asyncio.Event, work: Coroutine[object, object, None]) -> None:
+    """Do `work` until it ends or the person interrupts. Raises what it raises."""
+    working = asyncio.create_task(work)
     waiting = asyncio.create_task(interrupted.wait())
-    await asyncio.wait((saying, waiting), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    if not saying.done():
-        saying.cancel()
-        await asyncio.gather(saying, return_exceptions=True)
+    if not working.done():
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
         return
-    saying.result()
+    working.result()
 
 
-async def _bring_up(system: System, *, demo: bool) -> AsyncIterator[str]:
+async def _bring_up(system: System, *, demo: bool) -> None:
     from backend.stack.client import bring_up
 
-    told: dict[str, str] = {}
     status: Status | None = None
-    async for status in bring_up(system.layout, demo=demo, limit_s=system.settings.stack.start_timeout_s):
-        for step in status.steps:
-            if step.state in {"done", "failed"} and told.get(step.name) != step.state:
-                told[step.name] = step.state
-                seconds = f" ({step.seconds:.1f} s)" if step.seconds is not None else ""
-                yield harmless(f"{step.name}: {step.state}{seconds}  {step.detail}".rstrip())
-    if status is None or not status.ready:
-        error = status.error if status else ""
-        raise Refused(error or "The system is not ready.", (status.hint if status else "") or "See `askpro doctor`.")
-    yield f"ready: {status.api_url}"
+    limit_s = system.settings.stack.start_timeout_s
+    progress = Progress(quiet=False)
+    async for status in bring_up(system.layout, demo=demo, limit_s=limit_s):
+        progress.show(status)
+    if status is None:
+        raise Refused(f"The supervisor has not answered within {limit_s:.0f} s.", "`askpro doctor` may say why.")
+    if not status.ready:
+        refuse(status, limit_s)
+    _say(f"ready: {status.api_url}")
 
 
-async def _print_for_ever(system: System) -> AsyncIterator[str]:
+async def _print_for_ever(system: System) -> None:
+    from backend.watch.text import render
+
     reader = system.reader()
     try:
         while True:
             started = time.monotonic()
-            yield f"\n=== {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            _say(f"\n=== {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
             for domain in DOMAINS:
-                yield await _snapshot_text(reader, domain)
+                _say(render(await reader.read(domain), rows=ROWS))
             await asyncio.sleep(max(0.0, INTERVAL_S - (time.monotonic() - started)))
     finally:
         await reader.aclose()
-
-
-async def _snapshot_text(reader: SnapshotReader, domain: str) -> str:
-    from backend.watch.text import render
-
-    return render(await reader.read(domain), rows=ROWS)
 
 
 def _say(line: str) -> None:

@@ -164,3 +164,16 @@ def test_what_needs_a_running_system_says_how_to_start_it(command: tuple[str, ..
 def test_an_unknown_domain_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["show", "cals"]) == 2
     assert "Did you mean `calls`?" in capsys.readouterr().err
+
+
+def test_places_named_relatively_are_the_same_for_processes_that_run_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASKPRO_HOME", "here")
+    monkeypatch.setenv("ASKPRO_SECRET_RETELL_API_KEY_FILE", "key")
+
+    assert cli.main(["config", "--json"]) == 0
+
+    assert os.environ["ASKPRO_HOME"] == str(tmp_path / "here")
+    assert os.environ["ASKPRO_SECRET_RETELL_API_KEY_FILE"] == str(tmp_path / "key")

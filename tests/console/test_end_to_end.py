@@ -9,6 +9,7 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -318,6 +319,30 @@ def test_a_hostile_name_reaches_no_terminal_as_an_escape(system: Running) -> Non
     for command in (("show", "calls"), ("show", "appointments")):
         shown = system.askpro(*command).stdout
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
+
+
+def test_without_a_terminal_the_console_prints_snapshots_and_leaves_a_running_system_alone(system: Running) -> None:
+    console = subprocess.Popen(
+        [sys.executable, "-m", "askpro_console"],
+        env=system.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert console.stdout is not None
+    lines = []
+    for line in console.stdout:
+        lines.append(line)
+        if line.startswith("=== "):
+            console.send_signal(signal.SIGINT)
+            break
+    rest = console.stdout.read()
+
+    assert console.wait(30) == 0, "".join(lines) + rest
+    assert lines[0].startswith("Standard input and output are not a terminal: ")
+    assert any(line.startswith("ready: http://") for line in lines)
+    assert system.told("status")["ready"] is True
 
 
 def test_the_doctor_finds_the_running_system_in_order(system: Running) -> None:
