@@ -46,7 +46,7 @@ class Action:
     """A sentence for help and palette; the title when empty."""
 
 
-LISTS = ("calls", "queues", "fleet")
+LISTS = ("calls", "queues", "fleet", "cause", "detail")
 """Screens with a table whose rows are opened, marked, sorted and filtered."""
 
 ACTIONS: tuple[Action, ...] = (

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.segment import Segment, Segments
 from textual.app import App
 
 from askpro_console import modes
 from askpro_console.actions import ACTIONS, BY_ID, Action, Danger, valid_on
-from askpro_console.feed import Feed, Reader
+from askpro_console.feed import Connect, Feed
 from askpro_console.safe_output import HarmlessLines
 from askpro_console.themes import THEMES
+from askpro_console.typing_bar import TypingBar
 from screens.base import ConsoleScreen
 from screens.host import Arrived, Seen, Severity
 from widgets.key_hints import Hint
 
 if TYPE_CHECKING:
+    from askpro_console.local_stack import Stack
     from backend.postgres.address import PostgresAddress
+    from widgets.command_bar import CommandBar
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+"""Time between two looks of the header at the clock."""
+
+START = "start"
+"""The mode shown until the system is ready."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sitting:
     """Who sits where, and how: what does not change while the console runs."""
 
@@ -36,37 +45,45 @@ class Sitting:
     read_only: bool = False
     theme: str = "night"
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Keys by action, from the user's keymap; defaults apply to what it does not name."""
+    """Keys by action; what it does not name keeps its own."""
+
+
+def _start_screen() -> ConsoleScreen:
+    from screens.start import StartScreen
+
+    return StartScreen()
 
 
 class AskProApp(App[int]):
-    """The console."""
+    """The console. Implements `screens.host.Host`."""
 
     CSS_PATH = "console.tcss"
     TITLE = "AskPro"
     ENABLE_COMMAND_PALETTE = False
     ALLOW_SELECT = False
     AUTO_FOCUS = "VirtualTable"
-    MODES: ClassVar[dict[str, Any]] = {mode.name: mode.make for mode in modes.MODES}
-    BINDINGS: ClassVar[list[Any]] = []
+    NOTIFICATION_TIMEOUT = 4
+    MODES: ClassVar[dict[str, Any]] = {START: _start_screen} | {mode.name: mode.make for mode in modes.MODES}
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[Reader]],
+        connect: Connect,
         sitting: Sitting | None = None,
         *,
         first: str = modes.MODES[0].name,
         known: Callable[[], Sequence[Seen]] = tuple,
+        stack: Stack | None = None,
     ) -> None:
-        """A console that shows `first` and then reads.
+        """A console that shows its first frame and then reads.
 
         Args:
             connect: Makes the snapshot reader, after the first frame.
             sitting: Who sits here and what they may.
-            first: The mode to begin with.
+            first: The mode to begin with; `start` brings the stack up and then shows the first of all modes.
             known: Readings that were had before the first frame.
+            stack: The system that the console belongs to; None when it is not this console's to start or stop.
         """
-        # Read through the instance by the base class, which begins with this mode.
+        # The base class reads it through the instance and begins with this mode.
         self.DEFAULT_MODE = first  # type: ignore[misc]  # a class variable there
         super().__init__()
         self.sitting = sitting or Sitting()
@@ -76,11 +93,15 @@ class AskProApp(App[int]):
         self.theme = self.sitting.theme
         self.animation_level = "none"
         self.feed = Feed(connect, self._arrived)
+        self.stack = stack
+        self.fault: BaseException | None = None
+        """What ended the console, if it was a fault of its own."""
+        self.typing_bar = TypingBar(self)
         self._known = known
-        self._feed_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._bind_actions()
 
-    # What screens see (`screens.host.Host`)
+    # What screens see
 
     @property
     def scope(self) -> str:
@@ -105,7 +126,7 @@ class AskProApp(App[int]):
     @property
     def postgres(self) -> PostgresAddress | None:
         """The database, for details on demand."""
-        return None
+        return self.stack.postgres() if self.stack is not None else None
 
     def seen(self, domain: str) -> Seen | None:
         """What was last read of a domain."""
@@ -118,73 +139,108 @@ class AskProApp(App[int]):
     def hints(self, screen: str) -> tuple[Sequence[Hint], Sequence[Hint], Sequence[Hint]]:
         """Key hints for a screen."""
         actions = sorted((action for action in valid_on(screen) if action.hint), key=lambda action: action.hint)
-        own = [Hint(self._keys(action)[0], action.title, self._allowed(action)) for action in actions]
+        own = [self._hint(action) for action in actions if self.keys_of(action)]
+        if self.current_mode == START:
+            return own, (), ()
         short = self.size.height < 30
         ways = [
             Hint(mode.key, mode.title, current=mode.name == self.current_mode)
             for mode in modes.MODES
             if not (short and mode.name == self.current_mode)
         ]
-        tail = [BY_ID[name] for name in ("console.command", "console.help")]
-        if not short:
-            tail.insert(1, BY_ID["console.palette"])
-        return own, ways, [Hint(self._keys(action)[0], action.title) for action in tail]
+        tail = ["console.command", "console.help"] if short else ["console.command", "console.palette", "console.help"]
+        return own, ways, [self._hint(BY_ID[name]) for name in tail]
 
     def help_groups(self, screen: str) -> Mapping[str, Sequence[Hint]]:
         """Every valid action by group."""
         groups: dict[str, list[Hint]] = {}
         for action in valid_on(screen):
-            keys = " ".join(self._keys(action))
-            groups.setdefault(action.group, []).append(Hint(keys, action.help or action.title, self._allowed(action)))
+            keys = " ".join(self.keys_of(action))
+            groups.setdefault(action.group, []).append(Hint(keys, action.help or action.title, self.allowed(action)))
+        groups["Screens"] = [Hint(mode.key, mode.title) for mode in modes.MODES]
         return groups
 
     def say(self, text: str, *, severity: Severity = "information") -> None:
         """A short remark."""
         self.notify(text, severity=severity, markup=False)
 
-    # Actions
+    # The registry at work
 
-    def action_perform(self, action_id: str) -> None:
+    def keys_of(self, action: Action) -> tuple[str, ...]:
+        """The keys that run an action here."""
+        return self.sitting.keys.get(action.id, action.keys)
+
+    def allowed(self, action: Action) -> bool:
+        """Whether this person may run it."""
+        return action.danger is Danger.NONE or not self.sitting.read_only
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether a binding applies here; several actions may have one key on different screens."""
+        if action == "show_mode":
+            return self.current_mode != START
+        return action != "perform" or self._target(BY_ID[str(parameters[0])]) is not None
+
+    async def action_perform(self, action_id: str) -> None:
         """Run an action of the registry on what is shown now."""
         action = BY_ID[action_id]
-        if not self._allowed(action):
-            self.say(f"Read only: {action.title} is not possible here.", severity="warning")
+        if not self.allowed(action):
+            self.say(f"Read only: {action.title} is not possible.", severity="warning")
             return
-        target = self._target(action)
-        method = getattr(target, f"action_{action.run.partition('.')[2]}", None)
+        method = getattr(self._target(action), f"action_{action.run.partition('.')[2]}", None)
         if method is None:
             self.say(f"{action.title}: not possible here.", severity="warning")
             return
         result = method()
-        if isinstance(result, Awaitable):
-            self.run_worker(result, exit_on_error=False)
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Whether a binding applies here; several actions may have one key on different screens."""
-        if action != "perform":
-            return True
-        entry = BY_ID[str(parameters[0])]
-        screen = self.screen
-        if entry.screens and not (isinstance(screen, ConsoleScreen) and screen.NAME in entry.screens):
-            return False
-        return self._target(entry) is not None
+        if inspect.isawaitable(result):
+            await result
+        if action.id.startswith("list."):
+            return
+        self._tick()
 
     def action_show_mode(self, mode: str) -> None:
         """Show a screen of the first level."""
         if mode != self.current_mode:
+            self.typing_bar.close()
             self.switch_mode(mode)
-            self.call_after_refresh(self._refresh_hints)
+
+    # What the console itself can do
 
     def action_pause(self) -> None:
         """Pause or resume live refresh."""
         self.feed.paused = not self.feed.paused
         if not self.feed.paused:
             self.feed.read_now()
-        self._tick()
 
     def action_refresh_now(self) -> None:
         """Read everything on this screen anew."""
         self.feed.read_now()
+        reload_screen = getattr(self.screen, "action_reload", None)
+        if reload_screen is not None:
+            reload_screen()
+
+    def action_filter(self) -> None:
+        """Type a filter for the list."""
+        self.typing_bar.open("filter")
+
+    def action_command(self) -> None:
+        """Type a command."""
+        self.typing_bar.open("command")
+
+    def action_palette(self) -> None:
+        """Find a command by a few letters."""
+        from askpro_console.palette import palette
+
+        self.push_screen(palette(self.typing_bar.palette_entries()))
+
+    def action_help(self) -> None:
+        """What every key does here."""
+        from screens.dialogs import HelpScreen
+
+        screen = self.screen
+        if isinstance(screen, ConsoleScreen):
+            self.push_screen(
+                HelpScreen(screen.TITLE or "", self.help_groups(screen.NAME), self.typing_bar.help_paragraphs())
+            )
 
     def action_next_theme(self) -> None:
         """Take the next theme."""
@@ -192,7 +248,9 @@ class AskProApp(App[int]):
         self.theme = names[(names.index(self.theme) + 1) % len(names)]
 
     def action_close(self) -> None:
-        """Close what is open: a pushed screen, else the filter."""
+        """Close what is open: the bar, a second-level screen, the filter, the marks."""
+        if self.typing_bar.close():
+            return
         if len(self.screen_stack) > 1:
             self.pop_screen()
             return
@@ -203,27 +261,103 @@ class AskProApp(App[int]):
             table.action_unmark_all()
 
     def action_leave(self) -> None:
-        """Leave the console."""
-        self.exit(0)
+        """Leave the console; ask about the system when this console started it."""
+        if self.stack is None or not self.stack.started_here or self.current_mode == START:
+            self.exit(0)
+            return
+        from screens.dialogs import LeaveDialog
+
+        self.push_screen(LeaveDialog(), self._left)
+
+    def action_retry_start(self) -> None:
+        """Start the system again."""
+        from screens.start import StartScreen
+
+        if isinstance(self.screen, StartScreen) and self.screen.failure is not None:
+            self._bring_up(self.screen)
+
+    async def action_start_logs(self) -> None:
+        """Show the logs of the start."""
+        from screens.start import LogLines
+
+        if self.stack is not None:
+            self.screen.post_message(LogLines(await self.stack.log_tail()))
 
     # Life
 
     def on_mount(self) -> None:
-        """Show the first frame, then begin to read."""
+        """Show the first frame, then begin to read or to start the system."""
         for seen in self._known():
             self.feed.give(seen)
         self.set_interval(TICK_S, self._tick)
-        self.call_after_refresh(self._start_feed)
+        self.call_after_refresh(self._begin)
 
     async def on_unmount(self) -> None:
-        """Stop reading."""
-        if self._feed_task is not None:
-            self._feed_task.cancel()
-            await asyncio.wait({self._feed_task}, timeout=1.0)
+        """Stop everything that runs in the background."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
 
-    def _start_feed(self) -> None:
-        if self._feed_task is None:
-            self._feed_task = asyncio.create_task(self.feed.run(), name="feed")
+    def on_command_bar_changed(self, event: CommandBar.Changed) -> None:
+        """A filter applies while it is typed."""
+        self.typing_bar.changed(event)
+
+    def on_command_bar_submitted(self, event: CommandBar.Submitted) -> None:
+        """Run what was typed."""
+        self.typing_bar.submitted(event)
+
+    def on_command_bar_cancelled(self, event: CommandBar.Cancelled) -> None:
+        """Forget what was typed."""
+        self.typing_bar.cancelled(event)
+
+    def _begin(self) -> None:
+        if self.current_mode == START:
+            self._bring_up(self.screen)
+        else:
+            self._run(self.feed.run(), "feed")
+
+    def _bring_up(self, screen: object) -> None:
+        from askpro_console.start_up import bring_up
+        from screens.start import StartScreen
+
+        assert isinstance(screen, StartScreen)
+        assert self.stack is not None
+        screen.begin()
+        self._run(bring_up(self.stack, screen, self._ready), "start")
+
+    def _ready(self) -> None:
+        self._run(self.feed.run(), "feed")
+        self.switch_mode(modes.MODES[0].name)
+
+    def _left(self, answer: str | None) -> None:
+        if answer == "leave":
+            self.exit(0)
+        elif answer == "stop":
+            self._stop()
+
+    @staticmethod
+    def _never() -> None:
+        """The console ends when the system has stopped; there is nothing to go on with."""
+
+    def _stop(self) -> None:
+        from askpro_console.start_up import take_down
+        from screens.start import StartScreen
+
+        screen = StartScreen()
+        self.push_screen(screen)
+        assert self.stack is not None
+        self._run(take_down(self.stack, screen, lambda: self.exit(0)), "stop")
+
+    def _run(self, work: Any, name: str) -> None:  # noqa: ANN401 -- any coroutine
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s ended by a fault", task.get_name(), exc_info=error)
 
     def _arrived(self, seen: Seen) -> None:
         screen = self.screen if self.screen_stack else None
@@ -234,28 +368,31 @@ class AskProApp(App[int]):
         if isinstance(self.screen, ConsoleScreen):
             self.screen.tick()
 
-    def _refresh_hints(self) -> None:
-        if isinstance(self.screen, ConsoleScreen):
-            self.screen.refresh_hints()
+    def _fatal_error(self) -> None:
+        # Textual prints a traceback with local variables, and so with people's data: it goes to the log instead.
+        self.fault = self._exception
+        log.critical("the console ended by a fault", exc_info=self._exception)
+        self._exit_renderables.append(Segments([Segment("The console ended by a fault of its own.\n")]))
+        self._close_messages_no_wait()
+
+    def _hint(self, action: Action) -> Hint:
+        return Hint(self.keys_of(action)[0], action.title, self.allowed(action))
 
     def _bind_actions(self) -> None:
         for action in ACTIONS:
-            for key in self._keys(action):
+            for key in self.keys_of(action):
                 self._bindings.bind(key, f"app.perform('{action.id}')", action.title, show=False)
         for mode in modes.MODES:
             self._bindings.bind(mode.key, f"app.show_mode('{mode.name}')", mode.title, show=False)
 
-    def _keys(self, action: Action) -> tuple[str, ...]:
-        return self.sitting.keys.get(action.id) or action.keys
-
-    def _allowed(self, action: Action) -> bool:
-        return action.danger is Danger.NONE or not self.sitting.read_only
-
     def _target(self, action: Action) -> object | None:
-        kind = action.run.partition(".")[0]
-        if kind == "app":
-            return self
+        """What an action runs on now; None when it does not apply to what is shown."""
         screen = self.screen
         if not isinstance(screen, ConsoleScreen):
             return None
+        if action.screens and screen.NAME not in action.screens:
+            return None
+        kind = action.run.partition(".")[0]
+        if kind == "app":
+            return self
         return screen if kind == "screen" else screen.table

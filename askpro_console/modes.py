@@ -32,7 +32,9 @@ class Mode:
 
 
 MODES: tuple[Mode, ...] = (
+    Mode("pulse", "1", "Pulse", "screens.pulse", "PulseScreen", ("home", "health")),
     Mode("calls", "2", "Calls", "screens.calls", "CallsScreen", ("call",)),
+    Mode("queues", "5", "Queues", "screens.queues", "QueuesScreen", ("queue", "jobs")),
     Mode("fleet", "9", "Fleet", "screens.fleet", "FleetScreen", ("nodes", "processes")),
 )
 """In the order of their keys; the first one is shown first."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -162,7 +163,8 @@ class ConsoleScreen(PatientScreen[None]):
     def compose(self) -> ComposeResult:
         """Header, body, hints."""
         yield HeaderStrip()
-        yield from self.body()
+        with Vertical(id="body"):
+            yield from self.body()
         yield ReasonLine()
         yield KeyHints()
         yield TooSmall()
@@ -220,7 +222,7 @@ class ReasonLine(LineView):
     """Under the body while data is old: why, and what the console does about it."""
 
     DEFAULT_CSS = """
-    ReasonLine { dock: bottom; height: auto; }
+    ReasonLine { height: auto; }
     """
 
     def tell(self, badge: Badge) -> None:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from textual.widget import Widget
 
+from backend.domain.phones import masked
 from backend.domain.vocabulary import CallOutcome, CallStatus, Sentiment
 from backend.watch.snapshots import CallRow, CallsSnapshot
 from screens.base import ZONE, ConsoleScreen
@@ -33,7 +34,7 @@ def caller_cell(row: CallRow) -> Content:
     """Who called: the name, else the number, else that it is hidden."""
     if row.caller:
         return Piece(row.caller, Tone.BRIGHT)
-    return Piece(row.from_number or "number withheld", Tone.DIM)
+    return Piece(masked(row.from_number) or "number withheld", Tone.DIM)
 
 
 def length_cell(row: CallRow, now: float) -> Content:
@@ -77,7 +78,7 @@ COLUMNS: tuple[Column[CallRow], ...] = (
     Column("outcome", "Outcome", cell=state_cell, width=13),
     Column("company", "Company", cell=lambda row: Piece(row.company), width=14, grow=1, most=24, priority=2),
     Column("branch", "Branch", cell=lambda row: Piece(row.branch, Tone.DIM), width=12, priority=5),
-    Column("number", "Number", cell=lambda row: Piece(row.from_number, Tone.DIM), width=15, priority=4),
+    Column("number", "Number", cell=lambda row: Piece(masked(row.from_number), Tone.DIM), width=15, priority=4),
     Column("mood", "Mood", cell=mood_cell, width=10, priority=3),
     Column(
         "cost",
@@ -126,7 +127,7 @@ class CallsScreen(ConsoleScreen):
 
     def body(self) -> Iterable[Widget]:
         """Figures, then the list."""
-        yield LineView(id="figures", classes="body")
+        yield LineView(id="figures")
         yield VirtualTable(
             COLUMNS,
             key=lambda row: row.id,
@@ -141,3 +142,10 @@ class CallsScreen(ConsoleScreen):
         if isinstance(snapshot, CallsSnapshot):
             self.query_one("#figures", LineView).show([figures_line(snapshot, self.app.size.width)])
             self.query_one(VirtualTable).set_rows(snapshot.rows)
+
+    def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
+        """A call opens with everything that happened for it."""
+        if isinstance(event.row, CallRow):
+            from screens.things import open_thing
+
+            open_thing(self.app, "call", event.row.id, crumbs=(self.TITLE,))

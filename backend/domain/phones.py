@@ -38,3 +38,17 @@ def _normalise(raw: str, region: str) -> str | None:
         return None
     formatted = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     return None if formatted in ANONYMOUS_NUMBERS else formatted
+
+
+def masked(number: str | None) -> str:
+    """A phone number as everybody may see it, `+49••••123`: its country and its last three digits.
+
+    What is too short to hide anything in is hidden whole. What is no number (withheld, a SIP address) is empty.
+    """
+    digits = "".join(char for char in number or "" if char.isdigit())
+    if not digits:
+        return ""
+    if len(digits) < 8:
+        return "••••"
+    lead = f"+{digits[:2]}" if (number or "").startswith("+") else ""
+    return f"{lead}••••{digits[-3:]}"

@@ -183,6 +183,18 @@ class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
     """Oldest first, at most 200."""
 
 
+class HeldJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One held job in a list."""
+
+    job_id: int
+    entrypoint: str
+    company: str
+    message: str
+    attempts: int
+    enqueued_at: float
+    held_at: float
+
+
 class WebhookDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One delivery with what was sent."""
 
@@ -260,6 +272,12 @@ class Details:
     async def job(self, job_id: int) -> JobDetail | None:
         """One job by the engine's id."""
         return await self._decoded(sql.JOB, JobDetail, job_id)
+
+    async def held_jobs(self, fingerprint: str) -> tuple[HeldJob, ...]:
+        """The jobs held for one cause, the latest first, at most 500."""
+        pool = await self._open()
+        answer = await pool.fetchval(sql.HELD_JOBS, fingerprint)
+        return msgspec.json.decode(answer, type=tuple[HeldJob, ...])
 
     async def webhook(self, delivery_id: str) -> WebhookDetail | None:
         """One delivery by its id in the inbox."""

@@ -263,3 +263,12 @@ select json_build_object(
     'looked_at', (select json_build_array(date_part('epoch', started_at), id) from looked_at
                   where (select count(*) from looked_at) = 20000 order by started_at, id limit 1))
 """)
+
+HELD_JOBS = """
+select coalesce(json_agg(json_build_object(
+    'job_id', h.job_id, 'entrypoint', h.entrypoint, 'company', coalesce(co.slug, ''), 'message', left(h.message, 500),
+    'attempts', h.attempts, 'enqueued_at', date_part('epoch', h.enqueued_at), 'held_at', date_part('epoch', h.held_at)
+    ) order by h.held_at desc, h.job_id desc), '[]')
+from (select * from held_jobs where fingerprint = $1 and state = 'held' order by held_at desc limit 500) h
+left join companies co on co.id = h.company_id
+"""

@@ -1,0 +1,252 @@
+"""One thing and everything around it: facts on top, its timeline below, its long text beside or under that.
+
+Call, customer, appointment, job and delivery are opened from lists and from each other's timelines; `esc` goes back.
+What is read on demand comes from `backend.watch.details`; every wait is bounded and says what it waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.containers import Container, VerticalScroll
+from textual.message import Message
+from textual.widget import Widget
+
+from screens.base import ConsoleScreen
+from screens.moments import moment_text
+from widgets.columns import Column
+from widgets.figures import age_text, with_unit
+from widgets.line_view import LineView
+from widgets.pieces import Content, Line, Piece, Tone, fitted, line, pieces_of, rule, wrapped
+from widgets.table import VirtualTable
+
+if TYPE_CHECKING:
+    from backend.watch.details import Details
+
+READ_S = 6.0
+"""Longest wait for what is opened."""
+
+LABEL = 14
+"""Cells of a fact's label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a timeline."""
+
+    key: str
+    at: float
+    kind: str
+    """call, webhook, job, appointment, customer, callback, event, run: the first five can be opened."""
+    id: str
+    what: str
+    state: str
+    took_s: float | None = None
+    tone: Tone = Tone.TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a detail screen shows."""
+
+    title: str
+    facts: tuple[tuple[str, Content], ...]
+    entries: tuple[Entry, ...]
+    timeline: str = "Timeline"
+    text_title: str = ""
+    text: str = ""
+    """Long and possibly hostile: a transcript, a body, a traceback."""
+    spoken: bool = False
+    """Whether the text is prose to be wrapped, not code whose lines are kept."""
+
+
+TONES = {
+    "held": Tone.CRIT,
+    "retry": Tone.WARN,
+    "quarantined": Tone.WARN,
+    "cancelled": Tone.WARN,
+    "no_show": Tone.WARN,
+    "error": Tone.CRIT,
+    "failed": Tone.CRIT,
+    "crashed": Tone.CRIT,
+}
+"""States that stand out in a timeline."""
+
+TIMELINE: tuple[Column[Entry], ...] = (
+    Column(
+        "at", "At", timed=lambda row, now: Piece(moment_text(row.at, now), Tone.DIM), width=12,
+        sort=lambda row: row.at, searched=False,
+    ),
+    Column("kind", "What", cell=lambda row: Piece(row.kind), width=11),
+    Column("text", "", cell=lambda row: Piece(row.what, row.tone), width=20, grow=1),
+    Column("state", "State", cell=lambda row: Piece(row.state, TONES.get(row.state, Tone.DIM)), width=11, priority=2),
+    Column(
+        "took", "Took", cell=lambda row: with_unit(age_text(row.took_s)), width=7, align="right",
+        sort=lambda row: row.took_s, searched=False, priority=3,
+    ),
+)  # fmt: skip
+
+
+class Loaded(Message):
+    """The page was read, or could not be."""
+
+    def __init__(self, page: Page | None, problem: str = "") -> None:
+        super().__init__()
+        self.page = page
+        self.problem = problem
+
+
+class DetailScreen(ConsoleScreen):
+    """A screen on one thing. Subclasses say what it is called and how its page is made."""
+
+    NAME = "detail"
+    CSS_PATH = "detail.tcss"
+    DOMAINS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, thing_id: str) -> None:
+        super().__init__()
+        self.thing_id = thing_id
+        self.crumbs: tuple[str, ...] = ()
+        self._page: Page | None = None
+        self._details: Details | None = None
+
+    async def read(self, details: Details) -> Page | None:
+        """The page, or None when there is no such thing."""
+        raise NotImplementedError
+
+    def body(self) -> Iterable[Widget]:
+        """Facts, timeline, text."""
+        yield LineView(id="facts", classes="body")
+        with Container(id="lower", classes="body"):
+            yield VirtualTable(
+                TIMELINE,
+                key=lambda row: row.key,
+                title="Timeline",
+                nouns=("entry", "entries"),
+                empty="Nothing has happened here yet.",
+            )
+            with VerticalScroll(id="text-frame", can_focus=True):
+                yield LineView(id="text")
+
+    def on_mount(self) -> None:
+        """Say that it is read, and read it."""
+        super().on_mount()
+        self.query_one("#facts", LineView).show([line(Piece(f" Reading {self.TITLE.lower()} …", Tone.DIM))])
+        self.query_one("#text-frame").display = False
+        self.action_reload()
+
+    def action_reload(self) -> None:
+        """Read it anew."""
+        self.run_worker(self._load(), exclusive=True, group="detail", exit_on_error=False)
+
+    async def _load(self) -> None:
+        try:
+            async with asyncio.timeout(READ_S):
+                details = await self._connected()
+                if details is None:
+                    self.post_message(Loaded(None, "The database is not known: no system runs here."))
+                    return
+                page = await self.read(details)
+        except TimeoutError:
+            self.post_message(Loaded(None, f"The database did not answer within {READ_S:.0f} s. ctrl+r tries again."))
+        except Exception as error:
+            self.post_message(Loaded(None, f"It cannot be read: {error}. ctrl+r tries again."))
+        else:
+            self.post_message(Loaded(page, "" if page else f"There is no such {self.TITLE.lower()} any more."))
+
+    async def _connected(self) -> Details | None:
+        if self._details is None and (address := self.host.postgres) is not None:
+            # The first import takes a fifth of a second, in which keys are answered.
+            module = await asyncio.to_thread(import_module, "backend.watch.details")
+            self._details = module.Details(address)
+        return self._details
+
+    async def on_unmount(self) -> None:
+        """Close the connections."""
+        if self._details is not None:
+            await self._details.aclose()
+
+    def on_loaded(self, message: Loaded) -> None:
+        """Show the page, or why there is none. A page that was read before stays."""
+        if message.page is None:
+            if self._page is not None:
+                self.host.say(message.problem, severity="error")
+                return
+            self.query_one("#facts", LineView).show([line(Piece(f" ✖ {message.problem}", Tone.CRIT))])
+            return
+        self._page = message.page
+        table = self.query_one(VirtualTable)
+        table.title = message.page.timeline
+        table.set_rows(message.page.entries)
+        self._draw()
+        self._tell_header()
+
+    def on_resize(self) -> None:
+        """Facts and text are laid out anew."""
+        super().on_resize()
+        self._draw()
+
+    def title_parts(self) -> tuple[tuple[str, ...], str]:
+        """The thing's own name in the header."""
+        return self.crumbs, self._page.title if self._page else self.TITLE
+
+    def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
+        """Follow an entry to the thing it tells of."""
+        if isinstance(event.row, Entry):
+            from screens.things import open_thing
+
+            if not open_thing(self.app, event.row.kind, event.row.id, crumbs=(*self.crumbs, self.TITLE)):
+                self.host.say(f"That is all there is to this {event.row.kind}.")
+
+    def _draw(self) -> None:
+        page = self._page
+        if page is None:
+            return
+        width = self.app.size.width
+        self.query_one("#facts", LineView).show(fact_lines(page.facts, width))
+        frame = self.query_one("#text-frame")
+        frame.display = bool(page.text)
+        if page.text:
+            room = max(20, (width * 2 // 5 if self.has_class("-wide") else width) - 3)
+            shown = wrapped(page.text, room, most=2000) if page.spoken else text_lines(page.text, room)
+            self.query_one("#text", LineView).show([rule(Piece(page.text_title, Tone.BRIGHT), room), *shown])
+
+
+def fact_lines(facts: Sequence[tuple[str, Content]], width: int) -> list[Line]:
+    """Labelled facts in one column, two from 120 cells on; a fact without a label takes a whole line."""
+    columns = 2 if width >= 120 else 1
+    cell = width // columns
+    lines: list[Line] = []
+    row: list[Piece] = []
+    count = 0
+    for label, content in facts:
+        shown = fitted((Piece(f" {label:<{LABEL}}", Tone.DIM), *pieces_of(content)), cell if label else width)
+        if not label:
+            if row:
+                lines.append(Line(tuple(row)))
+                row, count = [], 0
+            lines.append(Line(shown))
+            continue
+        row += shown
+        count += 1
+        if count == columns:
+            lines.append(Line(tuple(row)))
+            row, count = [], 0
+    if row:
+        lines.append(Line(tuple(row)))
+    return lines
+
+
+def text_lines(text: str, width: int) -> list[Line]:
+    """Text line by line, long lines folded, at most 2,000 lines."""
+    lines: list[Line] = []
+    for entry in text.splitlines():
+        for start in range(0, max(1, len(entry)), width):
+            lines.append(line(Piece(entry[start : start + width])))
+            if len(lines) >= 2000:
+                return [*lines, line(Piece("… and more", Tone.DIM))]
+    return lines

@@ -1,0 +1,149 @@
+"""Pulse: what customers feel, what needs a person, and every figure that says why, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.widget import Widget
+
+from backend.watch.findings import find
+from backend.watch.snapshots import (
+    BusinessSnapshot,
+    DatabaseSnapshot,
+    FleetSnapshot,
+    QueuesSnapshot,
+)
+from screens.base import ConsoleScreen
+from screens.pulse_panels import (
+    Trails,
+    change_lines,
+    company_lines,
+    feel_lines,
+    finding_lines,
+    queue_lines,
+    route_lines,
+    side_by_side,
+    store_lines,
+    titled,
+)
+from widgets.line_view import LineView
+from widgets.pieces import Line, Piece, Tone, line
+
+if TYPE_CHECKING:
+    from backend.watch.snapshots import Snapshot
+
+KEYS = {"queues": "5", "fleet": "9", "calls": "2"}
+"""Which digit leads to the screen that a finding names."""
+
+WIDE = 112
+"""Columns from which on panels stand side by side."""
+
+
+class PulseScreen(ConsoleScreen):
+    """The first screen."""
+
+    NAME = "pulse"
+    TITLE = "Pulse"
+    DOMAINS: ClassVar[tuple[str, ...]] = ("business", "queues", "database", "fleet")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._snapshots: dict[str, Snapshot] = {}
+        self._trails = Trails()
+
+    def body(self) -> Iterable[Widget]:
+        """One page of lines."""
+        yield LineView(id="page", classes="body page")
+
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        """Figures of one domain."""
+        self._snapshots[snapshot.domain] = snapshot
+        self._note(snapshot)
+        self._draw()
+
+    def on_resize(self) -> None:
+        """The page is laid out for the new size."""
+        super().on_resize()
+        self._draw()
+
+    def on_mount(self) -> None:
+        """An empty page says that it waits."""
+        super().on_mount()
+        self._draw()
+
+    def _note(self, snapshot: Snapshot) -> None:
+        add, at = self._trails.add, snapshot.taken_at
+        if isinstance(snapshot, BusinessSnapshot):
+            add("calls", snapshot.calls_ongoing, at)
+        elif isinstance(snapshot, DatabaseSnapshot):
+            add("connections", snapshot.connections, at)
+        elif isinstance(snapshot, FleetSnapshot):
+            add("cache", snapshot.cache.used_bytes, at)
+            for node in snapshot.nodes:
+                add(f"cpu {node.node}", node.cpu_ratio, at)
+
+    def _draw(self) -> None:
+        page = self.query_one("#page", LineView)
+        width, height = page.size.width or self.app.size.width, page.size.height or self.app.size.height - 3
+        page.show(page_lines(self._snapshots, width, height, self._trails)[:height])
+
+
+def page_lines(snapshots: dict[str, Snapshot], width: int, height: int, trails: Trails) -> list[Line]:
+    """The whole page. What does not fit is left out from the end: the verdict and the queues come first."""
+    business = snapshots.get("business")
+    queues = snapshots.get("queues")
+    database = snapshots.get("database")
+    fleet = snapshots.get("fleet")
+    if not isinstance(business, BusinessSnapshot):
+        business = None
+    if not isinstance(queues, QueuesSnapshot):
+        queues = None
+    if not isinstance(database, DatabaseSnapshot):
+        database = None
+    if not isinstance(fleet, FleetSnapshot):
+        fleet = None
+    if not snapshots:
+        return [line(), line(Piece(" Waiting for the first figures …", Tone.DIM))]
+    findings = find(snapshots)
+    lines: list[Line] = []
+    if business:
+        lines += titled("Customers feel", feel_lines(business, queues, width, trails), width)
+    attention = f"Needs you {len(findings)}" if findings else "Needs you"
+    room = 3 if height < 24 else 6 if height < 45 else 12
+    roomy = height >= 34
+    if width >= WIDE and business:
+        right = width - width * 3 // 5 - 2
+        left_lines = titled(attention, finding_lines(findings, width * 3 // 5, room, KEYS), width * 3 // 5)
+        right_lines = titled("Changed", change_lines(business, right, room), right)
+        lines += _gap(roomy) + side_by_side(left_lines, right_lines, width * 3 // 5)
+    else:
+        lines += titled(attention, finding_lines(findings, width, room, KEYS), width)
+    lines += _gap(roomy and width >= WIDE) + _traffic(business, queues, width, height)
+    stores = store_lines(database, fleet, width, trails)
+    if stores:
+        title = "Machines" if database is None else "Stores and machines"
+        lines += _gap(roomy) + titled(title, stores, width, Piece("5 min", Tone.FAINT) if width >= WIDE else ())
+    if business and height - len(lines) >= 4:
+        left_over = height - len(lines) - 3
+        lines += _gap(roomy) + titled("Today by company", company_lines(business, min(width, 90), left_over), width)
+    return lines
+
+
+def _traffic(business: BusinessSnapshot | None, queues: QueuesSnapshot | None, width: int, height: int) -> list[Line]:
+    routes = business.routes if business else ()
+    if width < WIDE:
+        lines = titled("Queues", queue_lines(queues, width), width) if queues else []
+        if business and height >= 34:
+            lines += titled("Endpoints", route_lines(routes, width, 5), width)
+        return lines
+    left = width // 2 - 1
+    most = 4 if height < 45 else 10
+    left_lines = titled("Queues", queue_lines(queues, left), left) if queues else []
+    right = width - left - 2
+    right_lines = titled("Endpoints", route_lines(routes, right, most), right) if business else []
+    return side_by_side(left_lines, right_lines, left)
+
+
+def _gap(wanted: bool) -> list[Line]:
+    return [line()] if wanted else []

@@ -1,0 +1,353 @@
+"""Pulse's panels: pure functions from snapshots to lines. What is drawn where is `screens.pulse`'s matter."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from backend.domain.vocabulary import Verdict
+from backend.watch.findings import Finding
+from backend.watch.snapshots import (
+    BusinessSnapshot,
+    CacheFigures,
+    DatabaseSnapshot,
+    FleetSnapshot,
+    NodeRow,
+    QueueRow,
+    QueuesSnapshot,
+    Timing,
+)
+from screens.base import ZONE
+from widgets.figures import (
+    DASH,
+    age_text,
+    count_text,
+    money_text,
+    ratio_text,
+    short_text,
+    size_text,
+    sparkline,
+    with_unit,
+)
+from widgets.pieces import GLYPHS, Content, Line, Piece, Tone, beside, fitted, line, rule, spread
+
+_ZONE = ZoneInfo(ZONE)
+
+TONES = {Verdict.OK: Tone.OK, Verdict.WARN: Tone.WARN, Verdict.CRIT: Tone.CRIT, Verdict.UNKNOWN: Tone.UNKNOWN}
+
+TRAIL_STEPS = 60
+TRAIL_STEP_S = 5.0
+"""A trail spans five minutes: what this console saw itself, for figures whose snapshot carries no trend."""
+
+
+@dataclass(slots=True)
+class Trails:
+    """The recent past of some figures, as this console saw it."""
+
+    _values: dict[str, deque[float]] = field(default_factory=dict)
+    _step: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, value: float | None, at: float) -> None:
+        """Note a value at a time (Unix seconds); of each step the largest counts. None is left out."""
+        if value is None:
+            return
+        step = int(at / TRAIL_STEP_S)
+        values = self._values.setdefault(name, deque(maxlen=TRAIL_STEPS))
+        if values and self._step.get(name) == step:
+            values[-1] = max(values[-1], value)
+        else:
+            values.append(value)
+        self._step[name] = step
+
+    def bars(self, name: str, width: int) -> Piece:
+        """The trail as bars at the right of `width` cells."""
+        return Piece(sparkline(tuple(self._values.get(name, ())), width).rjust(width), Tone.ACCENT)
+
+
+def labelled(label: str, value: Content, width: int, *, wide_label: int = 0) -> tuple[Piece, ...]:
+    """A dim label and its figure, the figure at the right end of `width` cells."""
+    name = Piece(label.ljust(wide_label), Tone.DIM)
+    return spread((name,), value, width)
+
+
+def feel_lines(business: BusinessSnapshot, queues: QueuesSnapshot | None, width: int, trails: Trails) -> list[Line]:
+    """What customers feel: the twelve figures that matter, in as many columns as fit."""
+    columns = 4 if width >= 112 else 2
+    gap = 3
+    cell = (width - 2 - gap * (columns - 1)) // columns
+    bars = max(0, cell - 24)
+    cells = [
+        labelled(
+            "Calls now", _with_trail(Piece(f"{business.calls_ongoing}", Tone.BRIGHT), "calls", bars, trails), cell
+        ),
+        labelled("Bookings", (*_bookings(business), *_bar(business.bookings.values, bars - 4)), cell),
+        labelled("Webhooks", (*_success(business), *_bar(business.webhooks.values, bars)), cell),
+        labelled("Errors", _share(business.error_ratio, 0.01, 0.05), cell),
+        labelled("Effect p99", with_unit(age_text(business.webhook_effect_p99_s)), cell),
+        labelled("Oldest job", _oldest(queues), cell),
+        labelled("Call length", with_unit(age_text(business.median_call_s)), cell),
+        labelled("Revenue/request", with_unit(money_text(business.revenue_per_request_cents)), cell),
+        labelled("vs. last week", _versus(business), cell),
+        labelled("Revenue today", with_unit(money_text(business.revenue_today_cents), Tone.BRIGHT), cell),
+        labelled("Call cost today", with_unit(money_text(business.call_cost_today_cents)), cell),
+        labelled("Watching costs", _watching(business), cell),
+    ]
+    shown = cells if columns == 4 else cells[:8]
+    return [_joined(shown[start : start + columns], gap) for start in range(0, len(shown), columns)]
+
+
+def _joined(cells: Sequence[Iterable[Piece]], gap: int) -> Line:
+    pieces: list[Piece] = [Piece(" ")]
+    for index, cell in enumerate(cells):
+        if index:
+            pieces.append(Piece(" " * gap))
+        pieces += cell
+    return Line(tuple(pieces))
+
+
+def _bar(values: Sequence[float], width: int) -> tuple[Piece, ...]:
+    return (Piece(" "), Piece(sparkline(values, width), Tone.ACCENT)) if width >= 6 else ()
+
+
+def _with_trail(value: Piece, name: str, bars: int, trails: Trails) -> tuple[Piece, ...]:
+    return (value, Piece(" "), trails.bars(name, bars)) if bars >= 6 else (value,)
+
+
+def _bookings(business: BusinessSnapshot) -> tuple[Piece, ...]:
+    return (Piece(f"{business.bookings_per_min:.1f}", Tone.BRIGHT), Piece(" /min", Tone.DIM))
+
+
+def _versus(business: BusinessSnapshot) -> tuple[Piece, ...]:
+    before = business.bookings_per_min_last_week
+    if not before:
+        return (Piece(DASH, Tone.DIM),)
+    change = business.bookings_per_min / before - 1
+    return (Piece(f"{change * 100:+.0f}"), Piece(" % bookings", Tone.DIM))
+
+
+def _success(business: BusinessSnapshot) -> tuple[Piece, ...]:
+    ratio = business.webhook_success_ratio
+    if ratio is None:
+        return (Piece(DASH, Tone.DIM),)
+    tone = Tone.CRIT if ratio < 0.99 else Tone.TEXT
+    return with_unit(f"{ratio * 100:.0f} % ok" if ratio == 1 else f"{ratio * 100:.1f} % ok", tone)
+
+
+def _share(ratio: float | None, warn: float, crit: float) -> tuple[Piece, ...]:
+    tone = Tone.TEXT if ratio is None or ratio < warn else Tone.CRIT if ratio >= crit else Tone.WARN
+    return with_unit(ratio_text(ratio, 2), tone)
+
+
+def _oldest(queues: QueuesSnapshot | None) -> tuple[Piece, ...]:
+    if queues is None:
+        return (Piece(DASH, Tone.DIM),)
+    ages = [queue.oldest_s for queue in queues.queues if queue.oldest_s is not None]
+    return with_unit(age_text(max(ages))) if ages else (Piece("none waits", Tone.DIM),)
+
+
+def _watching(business: BusinessSnapshot) -> tuple[Piece, ...]:
+    if business.watching_ratio is None:
+        return (Piece(DASH, Tone.DIM),)
+    return (Piece(f"{business.watching_ratio * 100:.1f}"), Piece(" % of a core", Tone.DIM))
+
+
+def finding_lines(findings: Sequence[Finding], width: int, most: int, keys: dict[str, str]) -> list[Line]:
+    """What needs a person, and the key that leads there; or that nothing does."""
+    if not findings:
+        return [line(" ", Piece("●", Tone.OK), Piece(" Nothing needs you.", Tone.DIM))]
+    shown = findings if len(findings) <= most else findings[: max(1, most - 1)]
+    lines = [_finding_line(finding, width, keys) for finding in shown]
+    if len(shown) < len(findings):
+        lines.append(line(Piece(f"   and {len(findings) - len(shown)} more", Tone.DIM)))
+    return lines
+
+
+def _finding_line(finding: Finding, width: int, keys: dict[str, str]) -> Line:
+    tone = TONES[finding.verdict]
+    key = keys.get(finding.screen, "")
+    left = (
+        Piece(" "), Piece(GLYPHS[tone], tone), Piece(f" {finding.subject}  ", Tone.BRIGHT), Piece(finding.text),
+    )  # fmt: skip
+    hint: list[Piece] = []
+    if finding.hint and width - Line(left).width - len(finding.hint) >= 6:
+        hint.append(Piece(f"{finding.hint}  ", Tone.DIM))
+    if key:
+        hint.append(Piece(key, Tone.ACCENT))
+    return Line(spread(left, (*hint, Piece(" ")), width))
+
+
+def change_lines(business: BusinessSnapshot, width: int, most: int) -> list[Line]:
+    """What changed lately, newest first."""
+    if not business.changes:
+        return [line(Piece(" nothing lately", Tone.DIM))]
+    return [
+        Line(fitted((Piece(f" {_clock(change.at)}  ", Tone.DIM), Piece(change.what)), width))
+        for change in business.changes[:most]
+    ]
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, _ZONE).strftime("%H:%M")
+
+
+def queue_lines(queues: QueuesSnapshot, width: int) -> list[Line]:
+    """One line for each queue: ready, oldest, time to drain, busy, held, trend."""
+    bars = max(0, min(24, width - 62))
+    head = f" {'':<13}{'ready':>7}{'oldest':>8}{'drain':>8}{'busy':>8}{'held':>6}"
+    lines = [line(Piece(head, Tone.DIM), Piece("  ready, 1 h" if bars >= 12 else "", Tone.DIM))]
+    return lines + [_queue_line(queue, bars) for queue in queues.queues]
+
+
+def _queue_line(queue: QueueRow, bars: int) -> Line:
+    slow = 10.0 if queue.queue in {"webhooks", "appointments"} else 60.0
+    old = queue.oldest_s is not None and queue.oldest_s >= slow
+    name = Piece(f" {queue.queue:<13}", Tone.BRIGHT if queue.ready or queue.held else Tone.TEXT)
+    state = Piece("✖ no worker".rjust(16), Tone.CRIT) if not queue.workers else None
+    busy = Piece(f"{queue.running}/{queue.concurrency}".rjust(8), Tone.TEXT if queue.running else Tone.DIM)
+    held = (Piece(f"▲ {queue.held}".rjust(6), Tone.WARN),) if queue.held else (Piece("0".rjust(6), Tone.DIM),)
+    middle: tuple[Piece, ...] = (
+        *_right(with_unit(age_text(queue.oldest_s), Tone.WARN if old else Tone.TEXT), 8),
+        *((state,) if state else (*_right(with_unit(age_text(queue.drain_s)), 8), busy)),
+    )
+    trend = queue.ready_trend.values if queue.ready_trend else ()
+    tail = (Piece("  "), Piece(sparkline(trend, bars), Tone.ACCENT)) if bars >= 6 and trend else ()
+    return line(name, Piece(f"{short_text(queue.ready)}".rjust(7)), middle, held, tail)
+
+
+def _right(content: Content, width: int) -> tuple[Piece, ...]:
+    return fitted(content, width, right=True)
+
+
+def route_lines(routes: Sequence[Timing], width: int, most: int) -> list[Line]:
+    """The busiest routes: rate, percentiles, errors."""
+    name = max(16, width - 40)
+    head = f" {'':<{name}}{'/s':>6}{'p50':>7}{'p95':>7}{'p99':>7}{'err':>6}"
+    lines = [line(Piece(head, Tone.DIM), Piece(" ms", Tone.DIM))]
+    if not routes:
+        return [*lines, line(Piece(" nobody asked anything in the last minute", Tone.DIM))]
+    for route in sorted(routes, key=lambda entry: -entry.per_s)[:most]:
+        bad = Tone.CRIT if route.errors else Tone.DIM
+        slow = Tone.WARN if route.p99_ms is not None and route.p99_ms >= 1000 else Tone.TEXT
+        lines.append(
+            line(
+                " ",
+                fitted(route.route.replace(" /api/", " "), name),
+                Piece(short_text(route.per_s).rjust(6)),
+                Piece(_ms(route.p50_ms).rjust(7), Tone.DIM),
+                Piece(_ms(route.p95_ms).rjust(7), Tone.DIM),
+                Piece(_ms(route.p99_ms).rjust(7), slow),
+                Piece(f"{route.errors}".rjust(6), bad),
+            )
+        )
+    return lines
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return DASH
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def store_lines(
+    database: DatabaseSnapshot | None, fleet: FleetSnapshot | None, width: int, trails: Trails
+) -> list[Line]:
+    """PostgreSQL, Valkey and the machines: one line each, with its trail where there is room."""
+    bars = max(0, min(60, width - 94))
+
+    def row(name: str, figures: Sequence[tuple[Piece, ...]], trail: str) -> Line:
+        return _store_line(name, figures, width, trails.bars(trail, bars) if bars >= 6 else None)
+
+    lines: list[Line] = []
+    if database is not None:
+        lines.append(row("PostgreSQL", _database_figures(database), "connections"))
+    if fleet is not None:
+        lines.append(row("Valkey", _cache_figures(fleet.cache), "cache"))
+        lines += [row(node.node, _node_figures(node), f"cpu {node.node}") for node in fleet.nodes[:8]]
+    return lines
+
+
+def _store_line(name: str, figures: Sequence[tuple[Piece, ...]], width: int, bars: Piece | None) -> Line:
+    """A name, as many whole figures as fit, and a trail at the right end."""
+    pieces: tuple[Piece, ...] = (Piece(" "), *fitted(Piece(name, Tone.BRIGHT), 12), Piece(" "))
+    room = width - 14 - (len(bars.text) + 1 if bars else 0)
+    for figure in figures:
+        taken = Line(figure).width
+        if taken > room:
+            break
+        pieces += figure
+        room -= taken
+    return Line(spread(pieces, (bars, Piece(" ")), width)) if bars else Line(pieces)
+
+
+def _figure(label: str, value: Content, width: int) -> tuple[Piece, ...]:
+    return (Piece(f"{label} ", Tone.DIM), *fitted(value, width), Piece("  "))
+
+
+def _database_figures(database: DatabaseSnapshot) -> list[tuple[Piece, ...]]:
+    waiting = Piece(f"{database.waiting_for_lock}", Tone.WARN if database.blocked else Tone.TEXT)
+    connections = (Piece(f"{database.connections}"), Piece(f"/{database.connections_usable}", Tone.DIM))
+    return [
+        _figure("conn", connections, 6),
+        _figure("commits", (Piece(short_text(database.commits_per_s)), Piece(" /s", Tone.DIM)), 7),
+        _figure("locks", waiting, 3),
+        _figure("oldest tx", with_unit(age_text(database.oldest_transaction_s)), 6),
+        _figure("hit", with_unit(ratio_text(database.hit_ratio, 1)), 7),
+        _figure("size", with_unit(size_text(database.size_bytes)), 7),
+    ]
+
+
+def _cache_figures(cache: CacheFigures) -> list[tuple[Piece, ...]]:
+    if not cache.up:
+        return [(Piece("▲ down", Tone.WARN), Piece("  rebuilt when it returns", Tone.DIM))]
+    used = (*with_unit(size_text(cache.used_bytes)), Piece(f" of {size_text(cache.max_bytes)}", Tone.DIM))
+    return [
+        _figure("used", used, 16),
+        _figure("keys", Piece(count_text(cache.keys)), 5),
+        _figure("no TTL", Piece(count_text(cache.keys_without_ttl)), 4),
+        _figure("evicted", Piece(count_text(cache.evicted), Tone.WARN if cache.evicted else Tone.TEXT), 5),
+        _figure("ops", (Piece(short_text(cache.commands_per_s)), Piece(" /s", Tone.DIM)), 7),
+    ]
+
+
+def _node_figures(node: NodeRow) -> list[tuple[Piece, ...]]:
+    memory = f"{node.memory_used_bytes / 2**30:.1f}/{node.memory_total_bytes / 2**30:.0f} GB"
+    disk = node.disk_used_bytes / node.disk_total_bytes if node.disk_total_bytes else None
+    return [
+        _figure("cpu", with_unit(ratio_text(node.cpu_ratio)), 6),
+        _figure("mem", with_unit(memory), 11),
+        _figure("disk", with_unit(ratio_text(disk)), 6),
+        _figure("in", (*with_unit(size_text(node.net_in_bytes_per_s)), Piece("/s", Tone.DIM)), 9),
+        _figure("out", (*with_unit(size_text(node.net_out_bytes_per_s)), Piece("/s", Tone.DIM)), 9),
+    ]
+
+
+def company_lines(business: BusinessSnapshot, width: int, most: int) -> list[Line]:
+    """Today by company: calls, bookings, revenue."""
+    name = max(12, min(40, width - 32))
+    lines = [line(Piece(f" {'':<{name}}{'calls':>7}{'booked':>8}{'revenue':>12}", Tone.DIM))]
+    if not business.companies:
+        return [*lines, line(Piece(" no company yet: askpro simulate makes some", Tone.DIM))]
+    ranked = sorted(business.companies, key=lambda entry: (-entry.revenue_cents, entry.company))
+    return lines + [
+        line(
+            " ",
+            fitted(company.name, name),
+            Piece(count_text(company.calls).rjust(7)),
+            Piece(count_text(company.booked).rjust(8)),
+            _right(with_unit(money_text(company.revenue_cents)), 12),
+        )
+        for company in ranked[:most]
+    ]
+
+
+def titled(title: str, lines: Sequence[Line], width: int, right: Content = ()) -> list[Line]:
+    """A rule with the title over the lines."""
+    return [rule(Piece(title, Tone.BRIGHT), width, right), *lines]
+
+
+def side_by_side(left: Sequence[Line], right: Sequence[Line], left_width: int) -> list[Line]:
+    """Two panels beside each other."""
+    return beside(left, left_width, right, gap=2)

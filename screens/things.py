@@ -1,0 +1,310 @@
+"""The things one can open: call, customer, appointment, job, delivery. Each makes its page from what is stored."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from backend.domain.phones import masked
+from screens.detail import TONES, DetailScreen, Entry, Page
+from screens.moments import day_text, slot_text
+from widgets.figures import DASH, age_text, length_text, money_text, size_text, with_unit
+from widgets.pieces import Content, Piece, Tone
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+    from backend.watch.details import Callback, Delivery, Details, Moment, Run
+    from backend.watch.snapshots import AppointmentRow, CallRow
+
+
+def open_thing(app: App[Any], kind: str, thing_id: str, *, crumbs: tuple[str, ...]) -> bool:
+    """Open a thing's screen over the present one; False when things of this kind have none."""
+    screens = {
+        "call": CallScreen,
+        "customer": CustomerScreen,
+        "appointment": AppointmentScreen,
+        "job": JobScreen,
+        "webhook": WebhookScreen,
+    }
+    screen_class = screens.get(kind)
+    if screen_class is None or not thing_id:
+        return False
+    screen = screen_class(thing_id)
+    screen.crumbs = crumbs
+    app.push_screen(screen)
+    return True
+
+
+_NUMBER = re.compile(r"\+[1-9][0-9]{7,14}")
+
+
+def hide_numbers(text: str) -> str:
+    """Text with the phone numbers in it masked."""
+    return _NUMBER.sub(lambda found: masked(found[0]), text)
+
+
+def state_piece(state: str) -> Piece:
+    """A state in its tone."""
+    return Piece(state or DASH, TONES.get(state, Tone.TEXT if state else Tone.DIM))
+
+
+def _text(value: str) -> Piece:
+    return Piece(value or DASH, Tone.TEXT if value else Tone.DIM)
+
+
+def _call_entry(row: CallRow) -> Entry:
+    return Entry(f"call {row.id}", row.started_at, "call", row.id, row.summary or row.outcome or row.status,
+                 row.outcome or row.status, row.duration_s)  # fmt: skip
+
+
+def _appointment_entry(row: AppointmentRow) -> Entry:
+    what = f"{slot_text(row.starts_at, row.ends_at)}  {row.service}, {row.staff}"
+    return Entry(f"appointment {row.id}", row.created_at, "appointment", row.id, what, row.status)
+
+
+def _callback_entry(row: Callback) -> Entry:
+    what = f"{row.reason.replace('_', ' ')}, due {day_text(row.due_at)}"
+    return Entry(f"callback {row.id}", row.created_at, "callback", "", what, row.state)
+
+
+def _moment_entry(index: int, moment: Moment) -> Entry:
+    return Entry(f"{index}", moment.at, moment.kind, moment.id, moment.what, moment.state, moment.took_s)
+
+
+def _run_entry(run: Run) -> Entry:
+    took = run.ended_at - run.started_at if run.ended_at is not None else None
+    what = f"attempt {run.attempt} on {run.node or 'a worker that is gone'}"
+    if run.error:
+        what = f"{what}: {run.error}"
+    return Entry(f"run {run.started_at}", run.started_at, "run", "", what, run.outcome or "running", took)
+
+
+def _delivery_fact(row: Delivery) -> Content:
+    return (Piece(row.event, Tone.BRIGHT), Piece(f"  {size_text(row.size_bytes)}", Tone.DIM))
+
+
+class CallScreen(DetailScreen):
+    """A call: who, how long, what came of it, and everything that happened for it."""
+
+    TITLE = "Call"
+    DOMAINS: ClassVar[tuple[str, ...]] = ()
+
+    async def read(self, details: Details) -> Page | None:
+        """The call with its lineage."""
+        call = await details.call(self.thing_id)
+        if call is None:
+            return None
+        lineage = await details.lineage(self.thing_id)
+        row = call.row
+        entries = [_moment_entry(index, moment) for index, moment in enumerate(lineage.moments if lineage else ())]
+        return Page(
+            title=row.caller or masked(row.from_number) or "number withheld",
+            facts=(
+                ("Caller", Piece(row.caller or call.caller_name or DASH, Tone.BRIGHT)),
+                ("Number", _text(masked(row.from_number))),
+                ("Company", _text(f"{row.company}  {row.branch}".strip())),
+                ("Called", _text(masked(row.to_number))),
+                ("Started", _text(day_text(row.started_at))),
+                ("Length", _text(length_text(row.duration_s))),
+                ("State", state_piece(row.status)),
+                ("Outcome", state_piece(row.outcome)),
+                ("Mood", _text(row.sentiment)),
+                ("Cost", with_unit(money_text(row.cost_cents))),
+                ("Ended by", _text(call.disconnection_reason.replace("_", " "))),
+                ("Provider's id", _text(row.provider_call_id)),
+                ("", (Piece(f" {'Summary':<14}", Tone.DIM), _text(row.summary))),
+            ),
+            entries=tuple(sorted(entries, key=lambda entry: entry.at)),
+            text_title="Transcript",
+            text=hide_numbers(call.transcript),
+        )
+
+
+class CustomerScreen(DetailScreen):
+    """A customer: contact, and one timeline of calls, appointments and call-backs."""
+
+    TITLE = "Customer"
+
+    async def read(self, details: Details) -> Page | None:
+        """The customer with the latest of everything."""
+        found = await details.customer(self.thing_id)
+        if found is None:
+            return None
+        name = f"{found.first_name} {found.last_name}".strip()
+        entries: Sequence[Entry] = [
+            *map(_call_entry, found.calls),
+            *map(_appointment_entry, found.appointments),
+            *map(_callback_entry, found.callbacks),
+        ]
+        return Page(
+            title=name or "Customer",
+            facts=(
+                ("Name", Piece(name or DASH, Tone.BRIGHT)),
+                ("Company", _text(found.company)),
+                ("Phone", _text(masked(found.phone))),
+                ("E-mail", _text(_masked_mail(found.email))),
+                ("Since", _text(day_text(found.created_at))),
+                ("No-shows", Piece(f"{found.no_show_count}", Tone.WARN if found.no_show_count else Tone.TEXT)),
+                ("Tags", _text(", ".join(found.tags))),
+                ("VIP", _text("yes" if found.is_vip else "no")),
+            ),
+            entries=tuple(sorted(entries, key=lambda entry: -entry.at)),
+            timeline="Timeline, newest first",
+            text_title="Notes",
+            text=found.notes,
+            spoken=True,
+        )
+
+
+def _masked_mail(address: str) -> str:
+    name, at, host = address.partition("@")
+    return f"{name[:1]}•••@{host}" if at else ""
+
+
+class AppointmentScreen(DetailScreen):
+    """An appointment: when, with whom, and the events that made it what it is."""
+
+    TITLE = "Appointment"
+
+    async def read(self, details: Details) -> Page | None:
+        """The appointment with its events."""
+        found = await details.appointment(self.thing_id)
+        if found is None:
+            return None
+        row = found.row
+        entries = [
+            Entry(
+                f"event {event.version}",
+                event.occurred_at,
+                "event",
+                "",
+                f"{event.kind} by {event.actor}: " + ", ".join(f"{key} {value}" for key, value in event.data.items()),
+                event.kind,
+            )
+            for event in found.events
+        ]
+        if row.customer_id:
+            entries.append(Entry("customer", row.created_at, "customer", row.customer_id, row.customer, ""))
+        if row.call_id:
+            entries.append(Entry("call", row.created_at, "call", row.call_id, "the call it was booked in", ""))
+        return Page(
+            title=f"{row.service}, {row.customer}".strip(", "),
+            facts=(
+                ("When", Piece(slot_text(row.starts_at, row.ends_at), Tone.BRIGHT)),
+                ("State", state_piece(row.status)),
+                ("Service", _text(row.service)),
+                ("Staff", _text(row.staff)),
+                ("Customer", _text(row.customer or found.attendee_name)),
+                ("Company", _text(f"{row.company}  {row.branch}".strip())),
+                ("Price", with_unit(money_text(row.price_cents))),
+                ("Source", _text(row.source)),
+                ("Buffers", _text(f"{found.buffer_before_min} min before, {found.buffer_after_min} min after")),
+                ("Zone", _text(row.time_zone)),
+            ),
+            entries=tuple(sorted(entries, key=lambda entry: entry.at)),
+            timeline="Events",
+        )
+
+
+class JobScreen(DetailScreen):
+    """A job: where it stands, every start it had, and why it is held."""
+
+    TITLE = "Job"
+
+    async def read(self, details: Details) -> Page | None:
+        """The job with its runs."""
+        found = await details.job(int(self.thing_id)) if self.thing_id.isdigit() else None
+        if found is None:
+            return None
+        held = found.held
+        payload = found.payload.decode("utf-8", "replace")
+        subject = _payload_value(payload, "inbox_id")
+        entries = [_run_entry(run) for run in found.runs]
+        if subject:
+            at = found.enqueued_at or (found.runs[0].started_at if found.runs else 0.0)
+            entries.insert(0, Entry("webhook", at, "webhook", subject, "the delivery it works off", ""))
+        return Page(
+            title=f"{found.entrypoint} {found.job_id}",
+            facts=(
+                ("Job", Piece(f"{found.job_id}", Tone.BRIGHT)),
+                ("Type", _text(found.entrypoint)),
+                ("State", state_piece(held.state if held else found.state)),
+                ("Attempts", _text(f"{held.attempts if held else found.attempts}")),
+                ("Company", _text(found.company)),
+                ("Queued", _text(day_text(found.enqueued_at or (held.enqueued_at if held else None)))),
+                *(
+                    (
+                        ("Held", _text(day_text(held.held_at))),
+                        ("Cause", Piece(f"{held.error_type}: {held.message}", Tone.CRIT)),
+                    )
+                    if held
+                    else ()
+                ),
+                ("", (Piece(f" {'Payload':<14}", Tone.DIM), _text(hide_numbers(payload)))),
+            ),
+            entries=tuple(entries),
+            timeline="Attempts",
+            text_title="Traceback",
+            text=held.traceback if held else "",
+        )
+
+
+def _payload_value(payload: str, name: str) -> str:
+    try:
+        value = json.loads(payload)
+    except ValueError:
+        return ""
+    return str(value.get(name, "")) if isinstance(value, dict) else ""
+
+
+class WebhookScreen(DetailScreen):
+    """A delivery: what was sent, what became of it."""
+
+    TITLE = "Webhook"
+
+    async def read(self, details: Details) -> Page | None:
+        """The delivery with its jobs."""
+        found = await details.webhook(self.thing_id)
+        if found is None:
+            return None
+        row = found.row
+        entries = [
+            Entry(
+                f"job {job.job_id}",
+                job.enqueued_at or row.received_at,
+                "job",
+                f"{job.job_id}",
+                job.entrypoint,
+                job.held.state if job.held else job.state,
+            )
+            for job in found.jobs
+        ]
+        if found.call_id:
+            entries.append(Entry("call", row.received_at, "call", found.call_id, "the call it is about", ""))
+        took = None if row.processed_at is None else row.processed_at - row.received_at
+        return Page(
+            title=f"{row.provider} {row.event}",
+            facts=(
+                ("Event", _delivery_fact(row)),
+                ("State", state_piece(row.state)),
+                ("About", _text(row.subject)),
+                ("Company", _text(f"{row.company}  {found.branch}".strip())),
+                ("Received", _text(day_text(row.received_at))),
+                ("Effect after", with_unit(age_text(took))),
+                *((("Error", Piece(row.error, Tone.CRIT)),) if row.error else ()),
+            ),
+            entries=tuple(entries),
+            timeline="Jobs",
+            text_title="Body, as sent",
+            text=hide_numbers(_pretty(found.body.decode("utf-8", "replace"))),
+        )
+
+
+def _pretty(body: str) -> str:
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body
