@@ -242,7 +242,8 @@ from (select * from calls where (started_at, id) < (to_timestamp($1::float8), $2
 
 SEARCH_CALLS = _complete("""
 with looked_at as materialized (
-    select id, started_at, company_id, customer_id, provider_call_id, from_number, to_number, caller_name, status, outcome
+    select id, started_at, company_id, customer_id, provider_call_id, from_number, to_number, caller_name, status,
+           outcome
     from calls where (started_at, id) < (to_timestamp($1::float8), $2::uuid)
     order by started_at desc, id desc limit 20000
 ),
