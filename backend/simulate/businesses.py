@@ -57,6 +57,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     after: int = 0
     """Buffer after, minutes."""
     price_cents: int
+    horizon_days: int = 90
+    """How far ahead it can be booked."""
 
 
 class Staff(msgspec.Struct, frozen=True, kw_only=True):

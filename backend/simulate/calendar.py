@@ -14,10 +14,12 @@ from backend.simulate.businesses import ZONE, Business, Service, Span, Staff, we
 
 GRID_MIN = 15
 """Appointments begin on the quarter of an hour."""
+WIDEN_DAYS = 14
+"""By so much it is then opened."""
 TRIES = 40
 """Random looks before the calendar is opened further into the future."""
-FARTHEST_DAYS = 85
-"""Bookings lie within the services' usual horizon of 90 days."""
+MARGIN_DAYS = 3
+"""Bookings keep so far away from the end of their service's horizon."""
 
 
 class CalendarFull(Exception):
@@ -54,11 +56,12 @@ class Calendar:
     ) -> int:
         """Find a start at which all of `staff` are free for the service plus `extra` minutes, and block it.
 
-        Raises CalendarFull when there is none within the horizon.
+        Raises CalendarFull when there is none within the service's horizon.
         """
+        farthest = service.horizon_days - MARGIN_DAYS - self._first_day
         while True:
             for _ in range(TRIES):
-                day = self._today + timedelta(days=self._first_day + rng.randrange(self._span_days))
+                day = self._today + timedelta(days=self._first_day + rng.randrange(min(self._span_days, farthest)))
                 start = self._start(rng, day, service, staff, extra)
                 if start is None:
                     continue
@@ -67,9 +70,9 @@ class Calendar:
                     for person in staff:
                         self.block(business.slug, person.slug, begin, end)
                     return start
-            if self._first_day + self._span_days >= FARTHEST_DAYS:
+            if self._span_days >= farthest:
                 raise CalendarFull(f"{business.slug} has no time left for {service.slug}")
-            self._span_days = min(self._span_days + 14, FARTHEST_DAYS - self._first_day)
+            self._span_days += WIDEN_DAYS
 
     def _start(self, rng: random.Random, day: date, service: Service, staff: Iterable[Staff], extra: int) -> int | None:
         spans = common_spans([week(person.hours).get(day.isoweekday(), ()) for person in staff])

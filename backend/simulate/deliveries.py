@@ -78,11 +78,6 @@ class Delivery:
             Seal.OLD: RejectReason.STALE,
         }.get(self.seal)
 
-    @property
-    def identity(self) -> tuple[str, str, int]:
-        """Equal for deliveries that are one to the system: call, event and, where it may repeat, which one."""
-        return self.call.call_id, self.event, self.sequence
-
     def body(self) -> bytes:
         """The bytes to send; the same for every copy of a delivery."""
         if self.is_question:
@@ -164,8 +159,9 @@ def _events(
                 Delivery(max(begin, end - 4.0), call, payloads.TRANSFER_BRIDGED),
                 Delivery(end + 0.1, call, payloads.TRANSFER_ENDED),
             ]
-    events.append(Delivery(end + rng.uniform(0.3, 1.5), call, payloads.ENDED))
-    analysed = analysis_at if analysis_at is not None else end + rng.uniform(*late)
+    ended = end + rng.uniform(0.3, 1.5)
+    events.append(Delivery(ended, call, payloads.ENDED))
+    analysed = analysis_at if analysis_at is not None else ended + rng.uniform(*late)
     events.append(Delivery(analysed, call, payloads.ANALYZED, fault=Fault.UNKNOWN_ENUM if call.odd else None))
     return events
 

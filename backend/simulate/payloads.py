@@ -56,6 +56,16 @@ def call_event(call: PlannedCall, event: str, sequence: int = 0) -> bytes:
     return _ENCODER.encode(body)
 
 
+def transcript(call: PlannedCall) -> str:
+    """Everything that was said, one turn to a line."""
+    return _text(_dialogue(call))
+
+
+def recording_url(call: PlannedCall) -> str:
+    """Where the recording is."""
+    return f"https://recordings.example/{call.call_id}/recording.wav"
+
+
 def _call(call: PlannedCall, event: str, sequence: int) -> Json:
     over = event in {ENDED, ANALYZED, UNKNOWN}
     told: Json = {
@@ -100,10 +110,10 @@ def _after_the_call(call: PlannedCall) -> Json:
     said = _dialogue(call)
     spoken = _spoken(said, timed=call.with_words)
     told |= {
-        "transcript": _text(said),
+        "transcript": transcript(call),
         "transcript_object": spoken,
         "transcript_with_tool_calls": [*spoken, *_tool_calls(call)],
-        "recording_url": f"https://recordings.example/{call.call_id}/recording.wav",
+        "recording_url": recording_url(call),
         "public_log_url": f"https://recordings.example/{call.call_id}/public.log",
         "latency": {
             "e2e": _percentiles(rng, 900.0),

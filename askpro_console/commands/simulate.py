@@ -1,0 +1,210 @@
+"""`askpro simulate`: signed traffic with all its faults, and a check of what became of it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from askpro_console.refusal import Refused, WrongUsage
+from askpro_console.system import System
+
+if TYPE_CHECKING:
+    from backend.simulate.run import Order, Report, Target
+
+NAME = "simulate"
+HELP = "send signed traffic and check what became of it"
+
+PRESETS = ("dev", "now", "tenfold", "storm", "backlog")
+SHOWN = 40
+MOST_CALLS = 999_999
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--calls", type=int, metavar="N", help="calls to make (default: what the preset has)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="same seed, same calls (default 1)")
+    parser.add_argument(
+        "--run", metavar="ID", help="keeps runs of one seed apart; letters and digits (default: the time)"
+    )
+    parser.add_argument(
+        "--speed",
+        default="max",
+        metavar="real|N|max",
+        help="real time, N times as fast, or as fast as it goes (default)",
+    )
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument("--preset", choices=PRESETS, default="now", help="how many calls a day (default: now, 2,000)")
+    pace.add_argument("--rate", type=float, metavar="R", help="calls per second, around the clock")
+    parser.add_argument(
+        "--faults", choices=("on", "off"), default="on", help="what goes wrong with deliveries (default on)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="wait for the queues, compare with the database; exit 1 on any difference"
+    )
+    parser.add_argument(
+        "--patient", action="store_true", help="deliver again until accepted, however long the system is away"
+    )
+    parser.add_argument("--connections", type=int, default=48, metavar="N", help="requests at a time (default 48)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Send, and check when asked to."""
+    order = _order(args)
+    import uvloop
+
+    report = uvloop.run(_simulate(_target(System.load()), order, quiet=args.json))
+    if args.json:
+        import msgspec
+
+        print(msgspec.json.encode(report).decode())
+    else:
+        _print(report)
+    return 1 if report.differences or report.undeliverable or report.unsent else 0
+
+
+def _order(args: argparse.Namespace) -> Order:
+    """What the arguments ask for. Raises WrongUsage."""
+    from backend.simulate.presets import DAY_S, PACES, Pace
+    from backend.simulate.run import Order
+
+    pace = PACES[args.preset] if args.rate is None else Pace(args.rate * DAY_S, shaped=False)
+    calls = pace.usual_calls if args.calls is None else args.calls
+    if not 1 <= calls <= MOST_CALLS:
+        raise WrongUsage(f"--calls must be between 1 and {MOST_CALLS}, not {calls}.")
+    if pace.calls_per_day <= 0:
+        raise WrongUsage("--rate must be more than 0.")
+    if args.connections < 1:
+        raise WrongUsage("--connections must be at least 1.")
+    run_id = _base36(int(time.time())) if args.run is None else args.run
+    if not re.fullmatch(r"[0-9a-z]{1,16}", run_id):
+        raise WrongUsage(f"--run takes up to 16 lower-case letters and digits, not {run_id!r}.")
+    if args.seed < 0:
+        raise WrongUsage("--seed must not be negative.")
+    return Order(
+        calls=calls,
+        seed=args.seed,
+        run=run_id,
+        pace=pace,
+        speed=_speed(args.speed),
+        faults=args.faults == "on",
+        check=args.check,
+        patient=args.patient,
+        connections=args.connections,
+    )
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    if text == "real":
+        return 1.0
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < 1e6:
+        raise WrongUsage(f"--speed takes real, max or a number above 0, not {text!r}.")
+    return speed
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, rest = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + digits
+    return digits or "0"
+
+
+def _target(system: System) -> Target:
+    """The running system. Raises NotRunning, and Refused without the provider's key."""
+    from backend.simulate.run import Target
+
+    endpoints = system.endpoints()
+    key = system.secrets.get("retell_api_key")
+    if not key:
+        raise Refused("The secret `retell_api_key` is not set, so nothing can be signed.", "`askpro secrets set`.")
+    return Target(endpoints.api_url, key, system.postgres())
+
+
+async def _simulate(target: Target, order: Order, *, quiet: bool) -> Report:
+    import asyncpg
+
+    from backend.services.companies import DeclarationWrong
+    from backend.simulate.calendar import CalendarFull
+    from backend.simulate.run import NotDrained, Simulation, SimulationBusy
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    progress = _Progress(quiet=quiet)
+    try:
+        return await Simulation(target, order, stop=stop, say=progress.say, shown=SHOWN).run()
+    except (SimulationBusy, CalendarFull, NotDrained, DeclarationWrong) as wrong:
+        raise Refused(f"{str(wrong)[:1].upper()}{str(wrong)[1:]}.") from wrong
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as away:
+        raise Refused(f"The database does not answer: {away}.", "`askpro status` says what runs.") from away
+    finally:
+        progress.end()
+
+
+class _Progress:
+    """One line on stderr that is written over, or plain lines when stderr is no terminal."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._dirty = False
+
+    def say(self, text: str) -> None:
+        """Show how far it is."""
+        if self._quiet:
+            return
+        if self._terminal:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            self._dirty = True
+        else:
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Leave a clean line."""
+        if self._dirty:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._dirty = False
+
+
+def _print(report: Report) -> None:
+    """The report for a person."""
+    print(f"seed {report.seed}, run {report.run}: {report.calls} calls, {report.deliveries} deliveries")
+    print(f"  outcomes   {_counts(report.outcomes)}")
+    print(f"  faults     {_counts(report.faults) or 'none'}")
+    print(
+        f"  answers    {report.accepted} accepted, {report.refused} refused as they should be, "
+        f"{report.undeliverable} undeliverable, {report.unsent} unsent, {report.retries} retries"
+    )
+    latency = "" if report.answer_p99_ms is None else f", p50 {report.answer_p50_ms} ms, p99 {report.answer_p99_ms} ms"
+    print(f"  sending    {report.send_s:.1f} s, {report.deliveries_per_s:.0f} deliveries per second{latency}")
+    if not report.checked:
+        return
+    print(f"  expected   {_counts(report.expected)}")
+    print(f"  checking   drained {report.drain_s:.1f} s after the last answer, compared in {report.check_s:.1f} s")
+    if not report.differences:
+        print("  result     no difference")
+        return
+    print(f"  result     {report.differences} differences")
+    for line in report.shown:
+        print(f"    {line}")
+    if report.differences > len(report.shown):
+        print(f"    … and {report.differences - len(report.shown)} more")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -1,0 +1,292 @@
+"""One run of the simulator against a running system: settle, plan, send, wait until all is in the database, compare."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from backend.domain.vocabulary import RejectReason
+from backend.postgres.address import PostgresAddress
+from backend.postgres.appointment_history import verify_appointments
+from backend.postgres.pools import Connection
+from backend.simulate.businesses import TRIAL, Business, businesses
+from backend.simulate.compare import Difference, broken_differences, differences, reject_differences
+from backend.simulate.found import (
+    Totals,
+    Waiting,
+    read_broken,
+    read_found,
+    read_ground,
+    read_rejects,
+    read_totals,
+    read_waiting,
+)
+from backend.simulate.oracle import Expectation, expect
+from backend.simulate.patience import ask
+from backend.simulate.plan import Ground, Plan, RunSpec, make_plan, outcomes
+from backend.simulate.presets import Pace
+from backend.simulate.sender import Ledger, Sender
+from backend.simulate.settle import settle
+
+STALL_S = 90.0
+"""A queue that has not moved for so long does not drain: longer than the longest wait before a retry."""
+REJECTS_WITHIN_S = 15.0
+"""Refused deliveries are counted so soon."""
+LOCK_KEY = 0x617369
+"""Advisory lock of the simulator's companies: two checked runs at a time would see each other's rows."""
+
+
+class SimulationBusy(Exception):
+    """Another run uses the simulator's companies right now."""
+
+
+class NotDrained(Exception):
+    """Work is left and does not get less."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        super().__init__(
+            f"{waiting.deliveries} deliveries and {waiting.jobs} jobs are left and have not moved for {STALL_S:.0f} s"
+        )
+        self.waiting = waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The system under traffic."""
+
+    api_url: str
+    retell_key: str
+    postgres: PostgresAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a run is asked to do."""
+
+    calls: int
+    seed: int
+    run: str
+    pace: Pace
+    speed: float | None = None
+    """Virtual seconds per real second; None is as fast as possible."""
+    faults: bool = True
+    check: bool = False
+    patient: bool = False
+    """Deliver again until accepted, however long the system is away."""
+    connections: int = 48
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did and found. Times in seconds."""
+
+    seed: int
+    run: str
+    calls: int
+    outcomes: dict[str, int]
+    faults: dict[str, int]
+    deliveries: int
+    accepted: int
+    refused: int
+    """Refused as they had to be."""
+    undeliverable: int
+    """Good deliveries given up after all retries."""
+    unsent: int
+    """Left when the run was stopped."""
+    retries: int
+    send_s: float
+    deliveries_per_s: float
+    answer_p50_ms: float | None
+    answer_p99_ms: float | None
+    checked: bool
+    drain_s: float | None = None
+    """From the last answer until everything was in the database."""
+    check_s: float | None = None
+    expected: dict[str, int] = {}
+    differences: int = 0
+    shown: tuple[str, ...] = ()
+    """The first differences, in words."""
+
+
+class Simulation:
+    """One run; `await run()` once."""
+
+    def __init__(
+        self,
+        target: Target,
+        order: Order,
+        *,
+        stop: asyncio.Event | None = None,
+        say: Callable[[str], None] = lambda _text: None,
+        shown: int = 40,
+    ) -> None:
+        self._target = target
+        self._order = order
+        self._stop = stop or asyncio.Event()
+        self._say = say
+        self._shown = shown
+        self._companies: tuple[Business, ...] = businesses(TRIAL)
+        self._slugs = [company.slug for company in self._companies]
+        self._said_at = 0.0
+
+    async def run(self) -> Report:
+        """Do everything. Raises SimulationBusy, CalendarFull, NotDrained, OSError and asyncpg's errors."""
+        await settle(self._target.postgres, self._companies)
+        return await self._locked_run()
+
+    async def _locked_run(self) -> Report:
+        ground, before, began_at = await ask(self._target.postgres, self._survey)
+        spec = RunSpec(
+            calls=self._order.calls,
+            seed=self._order.seed,
+            run=self._order.run,
+            pace=self._order.pace,
+            now=time.time(),
+            faults=self._order.faults,
+            live=self._order.speed == 1.0,
+        )
+        plan = make_plan(spec, self._companies, ground)
+        ledgers = [await self._send(plan, 0)]
+        drain_s = None
+        if self._order.check and not self._stop.is_set():
+            drain_s = await self._drain(plan)
+            ledgers.append(await self._send(plan, 1))
+            drain_s += await self._drain(plan)
+        expected = expect(plan, ledgers)
+        found: list[Difference] = []
+        check_s = None
+        checked = self._order.check and not self._stop.is_set()
+        if checked:
+            checking = time.monotonic()
+            found = await self._compare(plan, expected, before, began_at)
+            check_s = time.monotonic() - checking
+        return self._report(plan, ledgers, expected, found, times=(drain_s, check_s), checked=checked)
+
+    async def _survey(self, connection: Connection) -> tuple[Ground, Totals, datetime]:
+        ground = await read_ground(connection, self._slugs)
+        now: datetime = await connection.fetchval("select now()")
+        return ground, await read_totals(connection, self._slugs), now
+
+    async def _send(self, plan: Plan, wave: int) -> Ledger:
+        sender = Sender(
+            self._target.api_url,
+            self._target.retell_key,
+            connections=self._order.connections,
+            patient=self._order.patient,
+            stop=self._stop,
+            progress=lambda done, of: self._progress(f"sent {done} of {of} deliveries", last=done == of),
+        )
+        return await sender.send(plan.waves[wave], speed=None if wave else self._order.speed)
+
+    async def _drain(self, plan: Plan) -> float:
+        """Wait until nothing of the run is under way; how long that took."""
+        began = moved = time.monotonic()
+        left = -1
+        while not self._stop.is_set():
+            waiting = await ask(
+                self._target.postgres, lambda connection: read_waiting(connection, plan.spec.prefix, self._slugs)
+            )
+            self._progress(f"{waiting.left} jobs and deliveries left", last=waiting.left == 0)
+            if waiting.left == 0:
+                break
+            if waiting.left != left:
+                left, moved = waiting.left, time.monotonic()
+            elif time.monotonic() - moved > STALL_S:
+                raise NotDrained(waiting)
+            await asyncio.sleep(0.25)
+        return time.monotonic() - began
+
+    async def _compare(self, plan: Plan, expected: Expectation, before: Totals, began_at: datetime) -> list[Difference]:
+        phones = sorted({call.person.phone for call in plan.calls if call.person})
+
+        async def everything(connection: Connection) -> list[Difference]:
+            found = await read_found(connection, plan.spec.prefix, len(plan.calls), self._slugs, phones)
+            broken = await read_broken(connection, plan.spec.prefix)
+            verified = await verify_appointments(connection)
+            return [
+                *differences(expected, found, before),
+                *broken_differences(broken),
+                *(
+                    Difference("I4 events", f"appointment {one.appointment_id}: {one.what}")
+                    for one in verified.differences
+                ),
+            ]
+
+        return await ask(self._target.postgres, everything) + await self._compare_rejects(expected, began_at)
+
+    async def _compare_rejects(self, expected: Expectation, began_at: datetime) -> list[Difference]:
+        until = time.monotonic() + REJECTS_WITHIN_S
+        while True:
+            counted: Counter[RejectReason] = await ask(
+                self._target.postgres, lambda connection: read_rejects(connection, began_at)
+            )
+            found = reject_differences(expected, counted)
+            if not found or time.monotonic() > until:
+                return found
+            await asyncio.sleep(0.25)
+
+    def _progress(self, text: str, *, last: bool) -> None:
+        now = time.monotonic()
+        if last or now - self._said_at > 0.5:
+            self._said_at = now
+            self._say(text)
+
+    def _report(
+        self,
+        plan: Plan,
+        ledgers: Sequence[Ledger],
+        expected: Expectation,
+        found: Sequence[Difference],
+        *,
+        times: tuple[float | None, float | None],
+        checked: bool,
+    ) -> Report:
+        fates = [fate for ledger in ledgers for fate in ledger.fates]
+        waits = sorted(wait for ledger in ledgers for wait in ledger.waits_s)
+        seconds = sum(ledger.seconds for ledger in ledgers)
+        sent = [delivery for wave, _ in zip(plan.waves, ledgers, strict=False) for delivery in wave]
+        return Report(
+            seed=plan.spec.seed,
+            run=plan.spec.run,
+            calls=len({delivery.call.number for delivery in sent}),
+            outcomes={outcome.value: count for outcome, count in sorted(outcomes(plan).items())},
+            faults={fault.value: count for fault, count in sorted(Counter(d.fault for d in sent if d.fault).items())},
+            deliveries=len(fates),
+            accepted=sum(fate.accepted for fate in fates),
+            refused=sum(expected.rejects.values()),
+            undeliverable=expected.undeliverable,
+            unsent=sum(not fate.attempts for fate in fates),
+            retries=sum(ledger.retries for ledger in ledgers),
+            send_s=round(seconds, 3),
+            deliveries_per_s=round(len(waits) / seconds, 1) if seconds else 0.0,
+            answer_p50_ms=_percentile_ms(waits, 0.50),
+            answer_p99_ms=_percentile_ms(waits, 0.99),
+            checked=checked,
+            drain_s=_rounded(times[0]),
+            check_s=_rounded(times[1]),
+            expected={
+                "calls": len(expected.calls),
+                "customers": len(expected.customers),
+                "appointments": sum(contest.winners for contest in expected.contests),
+                "callbacks": len(expected.callbacks)
+                + sum(len(contest.contenders) - contest.winners for contest in expected.contests),
+                "inbox": len(expected.inbox),
+                "quarantined": sum(row.company is None for row in expected.inbox),
+                "contested": sum(len(contest.contenders) > 1 for contest in expected.contests),
+            },
+            differences=len(found),
+            shown=tuple(map(str, found[: self._shown])),
+        )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _percentile_ms(ordered: Sequence[float], share: float) -> float | None:
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000, 2) if ordered else None

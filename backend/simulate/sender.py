@@ -1,0 +1,207 @@
+"""Sends deliveries as the provider would: really signed, at their time or as fast as possible, again when refused.
+
+What became of each delivery is written into a `Ledger`, which is all that the oracle learns about the sending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from backend.simulate.deliveries import Delivery, Seal
+from backend.simulate.dice import seeded
+from backend.simulate.http_client import HttpConnection, NoAnswer
+from backend.simulate.signing import SIGNATURE_HEADER, retell_signature
+
+TIMEOUT_S: Final = 10.0
+"""The provider waits so long for an answer."""
+RETRIES: Final = 3
+RETRY_AFTER_S: Final = (1.0, 3.0, 9.0)
+"""Waits before the retries; the provider does not say how long its are."""
+JITTER: Final = 0.2
+PATIENT_AFTER_S: Final = 2.0
+"""Longest wait before a retry of a patient sender, which never gives up."""
+OLD_S: Final = 600.0
+"""Age of a stale signature; the limit is 300 s."""
+
+WEBHOOK_PATH, INBOUND_PATH = b"/api/retell/webhook", b"/api/retell/inbound"
+_HEADERS = b"content-type: application/json\r\nuser-agent: askpro-simulator\r\n"
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of one delivery."""
+
+    status: int | None = None
+    """Of the final answer; None: there was none, the delivery was given up or never sent."""
+    attempts: int = 0
+    in_doubt: bool = False
+    """At least one attempt had no answer, so the system may have taken it without saying so."""
+    digest: bytes = b""
+    """SHA-256 of the body as sent."""
+    why: str = ""
+    """What the last failure was."""
+
+    @property
+    def accepted(self) -> bool:
+        """The system said yes."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Fates by position of the delivery in its wave."""
+
+    fates: list[Fate]
+    waits_s: list[float] = field(default_factory=list)
+    """Time to the answer of every answered attempt, seconds."""
+    began_at: float = 0.0
+    """Unix seconds."""
+    seconds: float = 0.0
+    """From the first request to the last answer."""
+
+    @property
+    def retries(self) -> int:
+        """Attempts beyond each delivery's first."""
+        return sum(max(0, fate.attempts - 1) for fate in self.fates)
+
+
+class Sender:
+    """Sends waves of deliveries to one system."""
+
+    def __init__(
+        self,
+        api_url: str,
+        key: str,
+        *,
+        connections: int = 48,
+        patient: bool = False,
+        stop: asyncio.Event | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._api_url = api_url
+        self._key = key
+        self._connections = connections
+        self._patient = patient
+        self._stop = stop or asyncio.Event()
+        self._progress = progress
+        self._dice = seeded("retries", api_url)
+
+    async def send(self, deliveries: Sequence[Delivery], *, speed: float | None = None) -> Ledger:
+        """Send all deliveries and wait for their fates.
+
+        `speed` is virtual seconds per real second, the first delivery goes out at once; None is as fast as possible.
+        Ends early, with the rest unsent, when the stop event is set.
+        """
+        ledger = Ledger([Fate() for _ in deliveries], began_at=time.time())
+        wave = _Wave(deliveries, ledger)
+        workers = [
+            asyncio.create_task(self._work(wave), name=f"simulated-provider-{number}")
+            for number in range(min(self._connections, max(1, len(deliveries))))
+        ]
+        feeder = asyncio.create_task(self._feed(wave, speed), name="simulated-clock")
+        stopped = asyncio.create_task(self._stop.wait(), name="simulated-stop")
+        finished = asyncio.create_task(wave.finished.wait(), name="simulated-finish")
+        began = time.monotonic()
+        try:
+            # A worker ends only by a fault of its own, which must not look like a system that does not answer.
+            await asyncio.wait({finished, stopped, *workers}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (feeder, stopped, finished, *workers):
+                task.cancel()
+            results = await asyncio.gather(feeder, stopped, finished, *workers, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        ledger.seconds = time.monotonic() - began
+        return ledger
+
+    async def _feed(self, wave: _Wave, speed: float | None) -> None:
+        """Put deliveries before the workers when their time has come."""
+        if speed is None:
+            for position in range(len(wave.deliveries)):
+                wave.waiting.put_nowait(position)
+            return
+        origin, began = (wave.deliveries[0].at if wave.deliveries else 0.0), time.monotonic()
+        for position, delivery in enumerate(wave.deliveries):
+            pause = (delivery.at - origin) / speed - (time.monotonic() - began)
+            if pause > 0.0:
+                await asyncio.sleep(pause)
+            wave.waiting.put_nowait(position)
+
+    async def _work(self, wave: _Wave) -> None:
+        """One connection of the provider."""
+        with contextlib.closing(HttpConnection(self._api_url)) as connection:
+            while True:
+                position = await wave.waiting.get()
+                delivery, fate = wave.deliveries[position], wave.ledger.fates[position]
+                if await self._attempt(connection, delivery, fate, wave.ledger):
+                    wave.settle()
+                    if self._progress:
+                        self._progress(wave.settled, len(wave.deliveries))
+                else:
+                    asyncio.get_running_loop().call_later(self._wait(fate), wave.waiting.put_nowait, position)
+
+    async def _attempt(self, connection: HttpConnection, delivery: Delivery, fate: Fate, ledger: Ledger) -> bool:
+        """Send once; true when the delivery needs no further attempt."""
+        body = delivery.body()
+        if not fate.attempts:
+            fate.digest = hashlib.sha256(body).digest()
+        fate.attempts += 1
+        path = INBOUND_PATH if delivery.is_question else WEBHOOK_PATH
+        began = time.monotonic()
+        try:
+            answer = await connection.post(path, self._headers(delivery, body), body, TIMEOUT_S)
+        except NoAnswer as failed:
+            fate.in_doubt, fate.why = True, str(failed)
+        else:
+            ledger.waits_s.append(time.monotonic() - began)
+            for_good = 400 <= answer.status < 500 and answer.status not in {408, 429}
+            if 200 <= answer.status < 300 or (delivery.reject and for_good):
+                fate.status = answer.status
+                return True
+            fate.why = f"answered {answer.status}"
+            if fate.attempts > RETRIES and (for_good or not self._patient):
+                fate.status = answer.status
+                return True
+        return not self._patient and fate.attempts > RETRIES
+
+    def _headers(self, delivery: Delivery, body: bytes) -> bytes:
+        """Header lines with the signature that the delivery's seal asks for."""
+        if delivery.seal is Seal.ABSENT:
+            return _HEADERS
+        at_ms = int((time.time() - (OLD_S if delivery.seal is Seal.OLD else 0.0)) * 1000)
+        key = f"{self._key}-forged" if delivery.seal is Seal.WRONG else self._key
+        return b"%b%b: %b\r\n" % (_HEADERS, SIGNATURE_HEADER.encode(), retell_signature(key, body, at_ms).encode())
+
+    def _wait(self, fate: Fate) -> float:
+        """Seconds before the next attempt."""
+        if self._patient:
+            wait: float = min(PATIENT_AFTER_S, 0.25 * 2.0 ** min(fate.attempts - 1, 8))
+        else:
+            wait = RETRY_AFTER_S[min(fate.attempts, len(RETRY_AFTER_S)) - 1]
+        return wait * self._dice.uniform(1.0 - JITTER, 1.0 + JITTER)
+
+
+class _Wave:
+    """Deliveries under way."""
+
+    def __init__(self, deliveries: Sequence[Delivery], ledger: Ledger) -> None:
+        self.deliveries = deliveries
+        self.ledger = ledger
+        self.waiting: asyncio.Queue[int] = asyncio.Queue()
+        self.settled = 0
+        self.finished = asyncio.Event()
+        if not deliveries:
+            self.finished.set()
+
+    def settle(self) -> None:
+        """One more delivery has its fate."""
+        self.settled += 1
+        if self.settled == len(self.deliveries):
+            self.finished.set()
