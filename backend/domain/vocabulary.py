@@ -165,6 +165,14 @@ class RunOutcome(StrEnum):
     """Given back unfinished because the worker was told to stop."""
 
 
+class WorkerState(StrEnum):
+    """State of a worker process as it reports itself."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
 class HeldState(StrEnum):
     """What became of a held job."""
 

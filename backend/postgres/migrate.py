@@ -12,7 +12,8 @@ import importlib.util
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import asyncpg
 
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.bootstrap import OWNER
-from backend.postgres.pools import Connection, connect
+from backend.postgres.pools import Connection, connect, transaction
 
 DIRECTORY = Path(__file__).parent / "migrations"
 
@@ -81,16 +82,20 @@ def discover(directory: Path = DIRECTORY) -> tuple[Migration, ...]:
     return tuple(found[number] for number in sorted(found))
 
 
-async def migrate(address: PostgresAddress, *, directory: Path = DIRECTORY) -> tuple[Applied, ...]:
+async def migrate(
+    address: PostgresAddress, *, directory: Path = DIRECTORY, lock_timeout_s: float = 10.0
+) -> tuple[Applied, ...]:
     """Apply what is missing, in the order of the numbers; returns what was applied (nothing when up to date).
 
-    Waits for another migrator as long as the role's `lock_timeout` allows.
+    Waits at most `lock_timeout_s` for another migrator, and for each lock that a statement needs.
     Raises MigrationChanged, SchemaTooNew, MigrationFailed; OSError or asyncpg.PostgresError when the server fails.
     """
     known = discover(directory)
     connection = await connect(address, Role.MIGRATE, application="askpro-migrate")
     try:
-        await connection.execute("set client_min_messages = 'warning'")
+        await connection.execute(
+            f"set client_min_messages = 'warning'; set lock_timeout = {round(lock_timeout_s * 1000)}"
+        )
         await _prepare(connection)
         done: list[Applied] = []
         for migration in known:
@@ -116,8 +121,7 @@ async def pending(connection: Connection, *, directory: Path = DIRECTORY) -> tup
 
 
 async def _prepare(connection: Connection) -> None:
-    async with connection.transaction():
-        await _enter(connection)
+    async with _alone(connection):
         await connection.execute(
             """
             create table if not exists schema_migrations (
@@ -133,8 +137,7 @@ async def _prepare(connection: Connection) -> None:
 
 async def _apply(connection: Connection, migration: Migration, known: Sequence[Migration]) -> bool:
     """Apply one migration unless it is recorded; whether it was applied."""
-    async with connection.transaction():
-        await _enter(connection)
+    async with _alone(connection):
         recorded = await _recorded(connection)
         _check(known, recorded)
         if migration.number in recorded:
@@ -157,12 +160,16 @@ async def _apply(connection: Connection, migration: Migration, known: Sequence[M
         return True
 
 
-async def _enter(connection: Connection) -> None:
-    """Become the owner and the only migrator, until the transaction ends."""
+@asynccontextmanager
+async def _alone(connection: Connection) -> AsyncIterator[None]:
+    """A transaction as the owner and the only migrator."""
     try:
-        await connection.execute(f"set local role {OWNER}; select pg_advisory_xact_lock({LOCK})")
+        async with transaction(connection, f"set local role {OWNER}; select pg_advisory_xact_lock({LOCK})"):
+            yield
     except asyncpg.LockNotAvailableError as error:
-        raise MigrationError("Another migrator is at work on this database; try again when it has finished.") from error
+        raise MigrationError(
+            "Another migrator is at work on this database, or somebody holds a lock for long; try again later."
+        ) from error
 
 
 async def _recorded(connection: Connection) -> dict[int, tuple[str, str]]:

@@ -97,7 +97,18 @@ async def tenant(pool: Pool, company_id: UUID, *, timeout: float = ACQUIRE_TIMEO
 async def tenant_transaction(connection: Connection, company_id: UUID) -> AsyncIterator[None]:
     """As `tenant`, on a connection that the caller holds already."""
     # A UUID prints as hex digits and dashes, so it can stand in the text of a multi-statement query.
-    await connection.execute(f"begin; select set_config('app.company_id', '{UUID(str(company_id))}', true)")
+    named = f"select set_config('app.company_id', '{UUID(str(company_id))}', true)"
+    async with transaction(connection, named):
+        yield
+
+
+@asynccontextmanager
+async def transaction(connection: Connection, first: str) -> AsyncIterator[None]:
+    """A transaction whose beginning and first statements are one round trip.
+
+    Unlike asyncpg's own it ends with the error that happened even when the connection is gone by then.
+    """
+    await connection.execute(f"begin; {first}")
     try:
         yield
     except BaseException:

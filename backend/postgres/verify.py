@@ -5,21 +5,14 @@ Reads as the console's role, in batches by key, so that it may run beside live t
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from uuid import UUID
 
-from backend.domain.appointments import PROJECTED, AppointmentHappening, HistoryBroken, project
-from backend.domain.vocabulary import AppointmentEvent
+from backend.postgres.appointment_history import verify_appointments
 from backend.postgres.migrate import MigrationError, pending
 from backend.postgres.pools import Connection
 
-BATCH = 500
 SHOWN = 20
 """Differences kept of each check; the rest is only counted."""
-
-_FIRST_ID = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,61 +50,10 @@ async def check_schema(connection: Connection) -> Check:
 
 async def check_projection(connection: Connection) -> Check:
     """Every appointment is what its events add up to."""
-    looked_at = broken = 0
-    differences: list[str] = []
-    async for identifier, row, history in _appointments(connection):
-        looked_at += 1
-        if difference := _difference(row, history):
-            broken += 1
-            differences.append(f"appointment {identifier}: {difference}")
-    return Check("appointments equal their events", looked_at, broken, tuple(differences[:SHOWN]))
-
-
-async def _appointments(
-    connection: Connection,
-) -> AsyncIterator[tuple[UUID, Mapping[str, object], list[AppointmentHappening]]]:
-    after = _FIRST_ID
-    while True:
-        # One statement sees one snapshot: a row and its events cannot be of different moments.
-        rows = await connection.fetch(
-            """
-            select a.*,
-                   (select coalesce(jsonb_agg(jsonb_build_object('version', e.version, 'kind', e.kind, 'data', e.data)),
-                                    '[]')
-                      from appointment_events e
-                     where e.company_id = a.company_id and e.appointment_id = a.id) as history
-              from appointments a
-             where a.id > $1
-             order by a.id
-             limit $2
-            """,
-            after,
-            BATCH,
-        )
-        for row in rows:
-            history = [
-                AppointmentHappening(event["version"], AppointmentEvent(event["kind"]), event["data"])
-                for event in json.loads(row["history"])
-            ]
-            offered = row["offered"] and json.loads(row["offered"])
-            yield row["id"], {**row, "offered": offered}, history
-        if len(rows) < BATCH:
-            return
-        after = rows[-1]["id"]
-
-
-def _difference(row: Mapping[str, object], history: list[AppointmentHappening]) -> str | None:
-    """What row and events disagree about, in words; None when they agree."""
-    try:
-        told = project(history)
-    except HistoryBroken as broken:
-        return str(broken)
-    if row["version"] != told.version:
-        return f"version is {row['version']}, its events say {told.version}"
-    for name in PROJECTED:
-        if row[name] != told.fields[name]:
-            return f"{name} is {row[name]}, its events say {told.fields[name]}"
-    return None
+    verified = await verify_appointments(connection)
+    told = tuple(f"appointment {one.appointment_id}: {one.what}" for one in verified.differences[:SHOWN])
+    broken = len({one.appointment_id for one in verified.differences})
+    return Check("appointments equal their events", verified.appointments, broken, told)
 
 
 async def check_double_bookings(connection: Connection) -> Check:

@@ -11,8 +11,8 @@ import pytest
 
 from backend.domain.vocabulary import AppointmentStatus, RefusalReason
 from backend.postgres.address import Role
+from backend.postgres.appointment_history import verify_appointments
 from backend.postgres.pools import tenant
-from backend.services.appointment_check import verify_appointments
 from backend.services.booking import (
     AppointmentMissing,
     AppointmentStale,

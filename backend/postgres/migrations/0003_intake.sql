@@ -19,33 +19,35 @@ alter table webhook_rejects
 comment on column webhook_rejects.count is 'refusals that this row stands for; more than one when they were not kept';
 create index webhook_rejects_kept on webhook_rejects (received_at) include (sealed_bytes) where sealed is not null;
 
--- Store a batch of verified deliveries, each with the tenant that its number, else its agent, belongs to; a booking
--- event that names neither belongs where earlier events about the same booking went. No tenant: quarantined; about
--- nothing: ignored. Returns one row for each delivery that was new: a missing one was there already.
+-- Store a batch of verified deliveries with their jobs: the whole transaction of the intake in one round trip.
+-- `deliveries` is a JSON array of {ord, provider, key, event, subject, dialled, agent, headers, job, start, size};
+-- a body is the slice of `bodies` that starts at `start` (from 1). Each gets the tenant that its number, else its
+-- agent, belongs to; a booking event that names neither belongs where earlier events about the same booking went.
+-- No tenant: quarantined, without a job; about nothing: ignored, without a job. Returns one row for each delivery
+-- that was new: a missing one was there already.
 -- Rows go in in key order, so that two batches with common keys wait for each other instead of dead-locking.
-create function intake_accept(
-    providers text[], dedup_keys text[], events text[], subjects text[], dialled text[], agents text[],
-    bodies bytea[], headers text[]
-) returns table (ord integer, inbox_id uuid, company_id uuid, state text)
+create function intake_accept(deliveries json, bodies bytea) returns table (ord integer, state text)
 language sql volatile security definer set search_path = askpro, pg_temp
 as $$
     with given as materialized (
-        select * from unnest(providers, dedup_keys, events, subjects, dialled, agents, bodies, headers)
-            with ordinality as item (provider, dedup_key, event, subject, dialled, agent_id, body, headers, ord)
+        select *
+        from json_to_recordset(deliveries) as item (
+            ord integer, provider text, key text, event text, subject text, dialled text, agent text, headers jsonb,
+            job text, start integer, size integer)
     ), located as (
         select given.*,
-               coalesce(number.company_id, agent.company_id, earlier.company_id) as company_id,
+               coalesce(number.company_id, entry.company_id, earlier.company_id) as company_id,
                case when number.company_id is not null then number.branch_id
-                    when agent.company_id is not null then agent.branch_id
+                    when entry.company_id is not null then entry.branch_id
                     else earlier.branch_id end as branch_id
         from given
         left join phone_numbers number on number.number = given.dialled
-        left join agents agent on agent.agent_id = given.agent_id
+        left join agents entry on entry.agent_id = given.agent
         left join lateral (
             select inbox.company_id, inbox.branch_id
             from webhook_inbox inbox
             where given.provider = 'calcom' and given.subject <> ''
-              and number.company_id is null and agent.company_id is null
+              and number.company_id is null and entry.company_id is null
               and inbox.provider = given.provider and inbox.subject = given.subject and inbox.company_id is not null
             order by inbox.id desc
             limit 1
@@ -53,19 +55,33 @@ as $$
     ), stored as (
         insert into webhook_inbox (provider, dedup_key, event, subject, company_id, branch_id, body, headers, state,
                                    dialled, agent_id, processed_at)
-        select provider, dedup_key, event, subject, company_id, branch_id, body, headers::jsonb,
+        select provider, key, event, subject, company_id, branch_id, substring(bodies from start for size), headers,
                case when subject = '' then 'ignored' when company_id is null then 'quarantined' else 'accepted' end,
                case when company_id is null then dialled end,
-               case when company_id is null then agent_id end,
+               case when company_id is null then agent end,
                case when subject = '' then now() end
         from located
-        order by provider, dedup_key
+        order by provider, key
         on conflict (provider, dedup_key) do nothing
-        returning id, provider, dedup_key, company_id, state
+        returning id, provider, dedup_key, subject, company_id, state
+    ), queued as (
+        -- As the engine itself puts jobs in (backend.queue.port); its trigger wakes the workers.
+        insert into pgqueuer (priority, entrypoint, payload, execute_after, headers, status)
+        select 0, given.job,
+               convert_to(json_build_object('inbox_id', stored.id, 'subject', stored.subject)::text, 'UTF8'),
+               now(), jsonb_build_object('company', stored.company_id), 'queued'
+        from stored
+        join given on given.provider = stored.provider and given.key = stored.dedup_key
+        where stored.state = 'accepted'
+        order by stored.id
+        returning id, entrypoint, priority
+    ), logged as (
+        insert into pgqueuer_log (job_id, status, entrypoint, priority)
+        select id, 'queued', entrypoint, priority from queued
     )
-    select given.ord::integer, stored.id, stored.company_id, stored.state
+    select given.ord, stored.state
     from stored
-    join given on given.provider = stored.provider and given.dedup_key = stored.dedup_key
+    join given on given.provider = stored.provider and given.key = stored.dedup_key
 $$;
 
 -- Give quarantined deliveries, oldest first, to the tenants that their numbers or agents belong to by now.
@@ -156,12 +172,12 @@ $$;
 
 -- Who may do it.
 revoke execute on function
-    intake_accept(text[], text[], text[], text[], text[], text[], bytea[], text[]), intake_release(integer),
+    intake_accept(json, bytea), intake_release(integer),
     intake_reject(text[], text[], text[], bytea[], integer[], interval), intake_kept_bytes(), intake_tenant(text, text),
     intake_caller(text, text, text)
     from public;
 grant execute on function
-    intake_accept(text[], text[], text[], text[], text[], text[], bytea[], text[]), intake_release(integer)
+    intake_accept(json, bytea), intake_release(integer)
     to askpro_api, askpro_setup;
 grant execute on function
     intake_reject(text[], text[], text[], bytea[], integer[], interval), intake_kept_bytes(), intake_tenant(text, text),
@@ -178,7 +194,7 @@ grant select on phone_numbers, agents, webhook_rejects to askpro_intake;
 grant select, insert, update on webhook_inbox to askpro_intake;
 grant insert on webhook_rejects to askpro_intake;
 grant usage, create on schema askpro to askpro_intake;
-alter function intake_accept(text[], text[], text[], text[], text[], text[], bytea[], text[]) owner to askpro_intake;
+alter function intake_accept(json, bytea) owner to askpro_intake;
 alter function intake_release(integer) owner to askpro_intake;
 alter function intake_reject(text[], text[], text[], bytea[], integer[], interval) owner to askpro_intake;
 alter function intake_kept_bytes() owner to askpro_intake;
