@@ -50,6 +50,8 @@ LISTS = ("calls", "queues", "fleet", "cause", "detail")
 """Screens with a table whose rows are opened, marked, sorted and filtered."""
 
 ACTIONS: tuple[Action, ...] = (
+    Action("start.retry", "try again", "Start", "app.retry_start", ("r",), ("start",), hint=1),
+    Action("start.logs", "logs", "Start", "app.start_logs", ("l",), ("start",), hint=2),
     Action("list.open", "open", "List", "list.open", ("enter",), LISTS, hint=10, help="open the row"),
     Action(
         "list.filter",
@@ -150,6 +152,7 @@ ACTIONS: tuple[Action, ...] = (
         "app.leave",
         ("q", "ctrl+c"),
         words=("q", "quit", "exit"),
+        hint=99,
         help="leave the console; the system may stay running",
     ),
 )

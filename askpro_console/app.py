@@ -324,9 +324,9 @@ class AskProApp(App[int]):
         assert isinstance(screen, StartScreen)
         assert self.stack is not None
         screen.begin()
-        self._run(bring_up(self.stack, screen, self._ready), "start")
+        self._run(bring_up(self.stack, screen, self._started), "start")
 
-    def _ready(self) -> None:
+    def _started(self) -> None:
         self._run(self.feed.run(), "feed")
         self.switch_mode(modes.MODES[0].name)
 
@@ -335,10 +335,6 @@ class AskProApp(App[int]):
             self.exit(0)
         elif answer == "stop":
             self._stop()
-
-    @staticmethod
-    def _never() -> None:
-        """The console ends when the system has stopped; there is nothing to go on with."""
 
     def _stop(self) -> None:
         from askpro_console.start_up import take_down

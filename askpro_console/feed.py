@@ -38,14 +38,18 @@ class Reader(Protocol):
         """Close the connections."""
 
 
+Connect = Callable[[], Awaitable[Reader]]
+"""Makes the reader; may take its time (imports), must not block the event loop."""
+
+
 class Feed:
     """Reads what is watched, whenever it changed."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Reader]], arrived: Callable[[Seen], None]) -> None:
+    def __init__(self, connect: Connect, arrived: Callable[[Seen], None]) -> None:
         """A feed that does nothing until `run`.
 
         Args:
-            connect: Makes the reader; may take its time (imports), must not block the event loop.
+            connect: Makes the reader.
             arrived: Gets every reading, on the event loop.
         """
         self._connect = connect

@@ -158,6 +158,19 @@ class ConsoleScreen(PatientScreen[None]):
         else:
             hints.show([hint_line(own, width, [*ways, *tail])])
 
+    def show_bar(self, bar: Widget) -> None:
+        """Put a typing bar in the place of the key hints."""
+        hints = self.query_one(KeyHints)
+        hints.display = False
+        self.mount(bar, before=hints)
+
+    def hide_bar(self, bar: Widget) -> None:
+        """Take the bar away; keys go to the table again."""
+        bar.remove()
+        self.query_one(KeyHints).display = True
+        if self.table is not None:
+            self.table.focus()
+
     # Inside
 
     def compose(self) -> ComposeResult:

@@ -55,7 +55,7 @@ class HeaderStrip(LineView):
     """Draws `HeaderFacts`; the clock and the ages repaint only their own cells."""
 
     DEFAULT_CSS = """
-    HeaderStrip { dock: top; height: 1; }
+    HeaderStrip { height: 1; }
     """
 
     def tell(self, facts: HeaderFacts, now: datetime) -> None:

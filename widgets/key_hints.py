@@ -73,5 +73,5 @@ class KeyHints(LineView):
     """Draws hints at the bottom of a screen."""
 
     DEFAULT_CSS = """
-    KeyHints { dock: bottom; height: auto; }
+    KeyHints { height: auto; }
     """
