@@ -46,6 +46,7 @@ class PulseScreen(ConsoleScreen):
     NAME = "pulse"
     TITLE = "Pulse"
     DOMAINS: ClassVar[tuple[str, ...]] = ("business", "queues", "database", "fleet")
+    CSS_PATH = "pulse.tcss"
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class PulseScreen(ConsoleScreen):
 
     def body(self) -> Iterable[Widget]:
         """One page of lines."""
-        yield LineView(id="page", classes="body page")
+        yield LineView(id="page", classes="body")
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """Figures of one domain."""

@@ -93,7 +93,7 @@ def feel_lines(business: BusinessSnapshot, queues: QueuesSnapshot | None, width:
         labelled("vs. last week", _versus(business), cell),
         labelled("Revenue today", with_unit(money_text(business.revenue_today_cents), Tone.BRIGHT), cell),
         labelled("Call cost today", with_unit(money_text(business.call_cost_today_cents)), cell),
-        labelled("Watching costs", _watching(business), cell),
+        labelled("Watching", _watching(business), cell),
     ]
     shown = cells if columns == 4 else cells[:8]
     return [_joined(shown[start : start + columns], gap) for start in range(0, len(shown), columns)]

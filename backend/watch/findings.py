@@ -180,8 +180,8 @@ def _node(node: NodeRow, now: float) -> Iterator[Finding]:
     if now - node.seen_at > 10:
         yield Finding(Verdict.CRIT, node.node, f"not heard of for {_span(now - node.seen_at)}", "fleet")
         return
-    if node.cpu_ratio > 0.85:
-        yield Finding(Verdict.WARN, node.node, f"CPU {node.cpu_ratio * 100:.0f} %", "fleet")
+    if node.cores and node.load_1m > 2 * node.cores:  # a minute's mean: one busy moment needs nobody
+        yield Finding(Verdict.WARN, node.node, f"load {node.load_1m:.1f} on {node.cores} cores", "fleet")
     if node.memory_total_bytes and node.memory_used_bytes / node.memory_total_bytes > 0.9:
         yield Finding(
             Verdict.WARN, node.node, f"memory {node.memory_used_bytes / node.memory_total_bytes * 100:.0f} %", "fleet"

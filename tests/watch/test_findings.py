@@ -119,6 +119,7 @@ def test_a_system_that_is_well_needs_nobody() -> None:
         (fleet(process(rss_bytes=450 * 2**20)), Verdict.WARN, "450 MB resident"),
         (fleet(cache=CacheFigures(up=False)), Verdict.WARN, "nothing is lost"),
         (fleet(cache=CacheFigures(up=True)), Verdict.UNKNOWN, "not known"),
+        (fleet(nodes=(msgspec.structs.replace(fleet().nodes[0], load_1m=4.2),)), Verdict.WARN, "load 4.2 on 2 cores"),
         (fleet(taken_at=NOW + 60), Verdict.CRIT, "not heard of for 60 s"),
         (business(webhook_success_ratio=0.88), Verdict.CRIT, "88.0 % succeed"),
         (business(error_ratio=0.02), Verdict.WARN, "2.0 % server errors"),
