@@ -13,10 +13,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import asyncpg
 
 from backend.postgres.address import PostgresAddress, Role
+from backend.postgres.pools import connect
+from backend.queue.periodic import enqueue_due
 from backend.stack.child import announce_ready, stop_event
 from backend.stack.layout import Layout
 from backend.valkey.client import ValkeyUnavailable, in_few_words, open_valkey
@@ -24,7 +27,7 @@ from backend.valkey.notices import CHANGED_CHANNEL, listen
 from backend.valkey.store import SnapshotStore
 from backend.watch import nodes
 from backend.watch.collect import Sources
-from backend.watch.connection import Connection, open_watch_connection
+from backend.watch.connection import Connection, is_gone, open_watch_connection
 from backend.watch.lane import CollectionFailed, Lane
 from backend.watch.own_node import OwnNode
 from backend.watch.schedule import COST_FACTOR, INTERVAL_S, NOTICED, NOTICED_COST_FACTOR, NOTICED_S, REST_LIMIT_S
@@ -37,6 +40,11 @@ ELECTION_LOCK = 7_236_010
 
 STAND_BY_S = 1.0
 """Time between two attempts to be elected, and between two proofs that the lock is still held."""
+
+SCHEDULE_S = 1.0
+"""Time between two looks at what is due on the schedule of periodic jobs."""
+
+SCHEDULE_TIMEOUT_S = 5.0
 
 RETRY_S = (0.1, 1.0)
 """First and longest pause between two attempts to reach PostgreSQL."""
@@ -137,6 +145,7 @@ class Publisher:
         logger.info("elected as the publisher")
         await self._remember()
         loops = [asyncio.create_task(self._keep_publishing(domain), name=f"publish-{domain}") for domain in DOMAINS]
+        loops.append(asyncio.create_task(self._keep_schedule(), name="keep-schedule"))
         loops.append(asyncio.create_task(self._prove(connection), name="prove-election"))
         self.elected.set()
         try:
@@ -222,6 +231,31 @@ class Publisher:
             self._over("valkey")
             self._ready()
         return snapshot.took_ms / 1000.0
+
+    async def _keep_schedule(self) -> None:
+        """Put in the periodic jobs that are due, as the workers would: watching itself may change nothing."""
+        connection: Connection | None = None
+        try:
+            while True:
+                try:
+                    if connection is None:
+                        connection = await connect(
+                            self._config.postgres,
+                            Role.WORKER,
+                            application=f"{APPLICATION}-schedule",
+                            command_timeout=SCHEDULE_TIMEOUT_S,
+                        )
+                    await enqueue_due(connection, datetime.now(UTC))
+                    self._over("schedule")
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+                    self._trouble("schedule", in_few_words(error))
+                    if connection is not None and is_gone(error):
+                        connection.terminate()
+                        connection = None
+                await asyncio.sleep(SCHEDULE_S)
+        finally:
+            if connection is not None:
+                connection.terminate()
 
     async def _tell_of_node(self) -> None:
         row = await self._own.look()
