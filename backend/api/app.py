@@ -36,15 +36,15 @@ def create_app(config: ApiConfig) -> Starlette:
     """The application; its lifespan opens the connections and raises when there is no database."""
     resources = Resources(config=config, timings=Timings(config.node))
     retell = retell_sender(config)
-    endpoints: list[tuple[str, str, ASGIApp]] = [
-        ("POST", RETELL_WEBHOOK, Webhook(resources, retell)),
-        ("POST", RETELL_INBOUND, Inbound(resources, retell)),
-        ("POST", CALCOM_WEBHOOK, Webhook(resources, calcom_sender(config))),
-        ("GET", DASHBOARD, Dashboard(resources)),
-        ("GET", LIVEZ, Livez(resources)),
-        ("GET", READYZ, Readyz(resources)),
-        ("GET", METRICS, Metrics(resources)),
-    ]
+    endpoints: dict[tuple[str, str], ASGIApp] = {
+        ("POST", RETELL_WEBHOOK): Webhook(resources, retell),
+        ("POST", RETELL_INBOUND): Inbound(resources, retell),
+        ("POST", CALCOM_WEBHOOK): Webhook(resources, calcom_sender(config)),
+        ("GET", DASHBOARD): Dashboard(resources),
+        ("GET", LIVEZ): Livez(resources),
+        ("GET", READYZ): Readyz(resources),
+        ("GET", METRICS): Metrics(resources),
+    }
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -52,14 +52,8 @@ def create_app(config: ApiConfig) -> Starlette:
             yield
 
     app = Starlette(
-        routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in endpoints],
-        middleware=[
-            Middleware(
-                Frame,
-                timings=resources.timings,
-                routes={endpoint: f"{method} {path}" for method, path, endpoint in endpoints},
-            )
-        ],
+        routes=[Route(path, endpoint, methods=[method]) for (method, path), endpoint in endpoints.items()],
+        middleware=[Middleware(Frame, timings=resources.timings, endpoints=endpoints)],
         exception_handlers={HTTPException: _as_problem},
         lifespan=lifespan,
     )

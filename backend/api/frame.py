@@ -1,4 +1,7 @@
-"""Around every request: its id, its timing, and an answer whatever happens inside."""
+"""Around every request: its id, its timing, and an answer whatever happens inside.
+
+Requests for the known routes go straight to their endpoints; all others go on to the router, which says why not.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,11 @@ _sane = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 class Frame:
     """ASGI middleware, outermost of ours."""
 
-    def __init__(self, app: ASGIApp, *, timings: Timings, routes: Mapping[object, str]) -> None:
-        """`routes` has the label of each endpoint under which its requests are counted."""
+    def __init__(self, app: ASGIApp, *, timings: Timings, endpoints: Mapping[tuple[str, str], ASGIApp]) -> None:
+        """`endpoints` by method and path: both together are the label under which their requests are counted."""
         self.app = app
         self._timings = timings
-        self._routes = routes
+        self._endpoints = {key: (f"{key[0]} {key[1]}", endpoint) for key, endpoint in endpoints.items()}
         self._prefix = os.urandom(6).hex()
         self._numbers = itertools.count(1)
 
@@ -46,6 +49,7 @@ class Frame:
         request_id = self._request_id(scope)
         scope[REQUEST_ID] = request_id.decode("ascii")
         status = 0
+        route, app = self._endpoints.get((scope["method"], scope["path"]), (ELSEWHERE, self.app))
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -55,7 +59,7 @@ class Frame:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            await app(scope, receive, send_with_id)
         except Problem as problem:
             await send_problem(problem, scope, send_with_id)
         except ClientGone:
@@ -66,7 +70,6 @@ class Frame:
                 raise  # the answer has begun: the server can only cut the connection
             await send_problem(Problem(500), scope, send_with_id)
         finally:
-            route = self._routes.get(scope.get("endpoint"), ELSEWHERE)
             self._timings.observe(route, status or 500, perf_counter() - started)
 
     def _request_id(self, scope: Scope) -> bytes:

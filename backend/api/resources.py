@@ -79,7 +79,7 @@ class Resources:
             await rejects.start()
             stack.push_async_callback(rejects.close)
             queue = JobQueue()
-            intake = Intake.at(config.postgres, queue, application=APPLICATION)
+            intake = Intake.at(config.postgres, application=APPLICATION)
             intake.start()
             stack.push_async_callback(intake.close)
             await stack.enter_async_context(_in_background(_release_quarantined(pool, queue), "quarantine-release"))

@@ -19,10 +19,7 @@ ENTRYPOINTS: dict[str, str] = {
 }
 """The job type that takes up a provider's deliveries."""
 
-STORE = """
-    select ord, inbox_id, company_id, state
-    from intake_accept($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::text[])
-"""
+STORE = "select ord, state from intake_accept($1, $2)"
 
 RELEASE = "select inbox_id, provider, subject, company_id from intake_release($1)"
 
@@ -39,6 +36,22 @@ class Stored(StrEnum):
     """It was there before: nothing was changed."""
 
 
+class Item(msgspec.Struct, frozen=True):
+    """One delivery as `intake_accept` takes it."""
+
+    ord: int
+    provider: str
+    key: str
+    event: str
+    subject: str
+    dialled: str | None
+    agent: str | None
+    headers: dict[str, str]
+    job: str
+    start: int
+    size: int
+
+
 def job_for(provider: str, inbox_id: UUID, subject: str, company_id: UUID) -> NewJob:
     """The job that folds one delivery; its payload is `{"inbox_id", "subject"}`."""
     return NewJob(
@@ -48,35 +61,43 @@ def job_for(provider: str, inbox_id: UUID, subject: str, company_id: UUID) -> Ne
     )
 
 
-async def store(connection: Connection, queue: JobQueue, deliveries: Sequence[Delivery]) -> list[Stored]:
-    """Put deliveries and their jobs in, within the caller's transaction; what became of each, in order.
+async def store(connection: Connection, deliveries: Sequence[Delivery]) -> list[Stored]:
+    """Put deliveries and their jobs in, all or none, with one statement; what became of each, in order.
 
-    Of deliveries with one key among them the first counts. Raises asyncpg's errors.
+    Outside a transaction the deliveries are committed on return. Of deliveries with one key among them the first
+    counts. Raises asyncpg's errors.
     """
-    first: dict[tuple[str, str], int] = {}
+    items: list[Item] = []
+    bodies: list[bytes] = []
+    keys: set[tuple[str, str]] = set()
+    start = 1
     for position, delivery in enumerate(deliveries):
-        first.setdefault((delivery.provider, delivery.dedup_key), position)
-    fresh = [deliveries[position] for position in first.values()] if len(first) < len(deliveries) else deliveries
-    rows = await connection.fetch(
-        STORE,
-        [delivery.provider for delivery in fresh],
-        [delivery.dedup_key for delivery in fresh],
-        [delivery.event for delivery in fresh],
-        [delivery.subject for delivery in fresh],
-        [delivery.dialled for delivery in fresh],
-        [delivery.agent for delivery in fresh],
-        [delivery.body for delivery in fresh],
-        [_json(delivery.headers).decode() for delivery in fresh],
-    )
-    positions = list(first.values())
+        key = (delivery.provider, delivery.dedup_key)
+        if key in keys:
+            continue
+        keys.add(key)
+        size = len(delivery.body)
+        items.append(
+            Item(
+                ord=position,
+                provider=delivery.provider,
+                key=delivery.dedup_key,
+                event=delivery.event,
+                subject=delivery.subject,
+                dialled=delivery.dialled,
+                agent=delivery.agent,
+                headers=delivery.headers,
+                job=ENTRYPOINTS[delivery.provider],
+                start=start,
+                size=size,
+            )
+        )
+        bodies.append(delivery.body)
+        start += size
+    rows = await connection.fetch(STORE, _json(items).decode(), b"".join(bodies))
     outcomes = [Stored.DUPLICATE] * len(deliveries)
-    jobs: list[NewJob] = []
-    for ord_, inbox_id, company_id, state in rows:
-        delivery = fresh[ord_ - 1]
-        outcomes[positions[ord_ - 1]] = Stored(state)
-        if state == InboxState.ACCEPTED:
-            jobs.append(job_for(delivery.provider, inbox_id, delivery.subject, company_id))
-    await queue.enqueue(connection, jobs)
+    for position, state in rows:
+        outcomes[position] = Stored(state)
     return outcomes
 
 

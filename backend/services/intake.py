@@ -22,7 +22,6 @@ import asyncpg
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import connect
 from backend.providers.delivery import Delivery, Malformed
-from backend.queue.port import JobQueue
 from backend.services.inbox import Stored, store
 
 log = logging.getLogger(__name__)
@@ -94,12 +93,10 @@ class Intake:
     def __init__(
         self,
         open_connection: Callable[[], Awaitable[OwnConnection]],
-        queue: JobQueue,
         *,
         limits: Limits | None = None,
     ) -> None:
         self._open = open_connection
-        self._queue = queue
         self.limits = limits or Limits()
         self.counters = Counters()
         self._waiting: deque[Waiting] = deque()
@@ -112,13 +109,13 @@ class Intake:
         self._healthy = True
 
     @classmethod
-    def at(cls, address: PostgresAddress, queue: JobQueue, *, application: str, limits: Limits | None = None) -> Intake:
+    def at(cls, address: PostgresAddress, *, application: str, limits: Limits | None = None) -> Intake:
         """An intake that logs in to `address` as the API's role, with one connection for each writer."""
 
         async def opened() -> OwnConnection:
             return await connect(address, Role.API, application=application, command_timeout=COMMAND_TIMEOUT_S)
 
-        return cls(opened, queue, limits=limits)
+        return cls(opened, limits=limits)
 
     @property
     def waiting(self) -> int:
@@ -202,7 +199,7 @@ class Intake:
         return batch
 
     async def _write_batches(self) -> None:
-        writer = Writer(self._open, self._queue)
+        writer = Writer(self._open)
         try:
             while True:
                 await self._work.wait()
@@ -260,9 +257,8 @@ class Intake:
 class Writer:
     """One connection that stores batches; opened when needed, dropped when it failed."""
 
-    def __init__(self, open_connection: Callable[[], Awaitable[OwnConnection]], queue: JobQueue) -> None:
+    def __init__(self, open_connection: Callable[[], Awaitable[OwnConnection]]) -> None:
         self._open = open_connection
-        self._queue = queue
         self._connection: OwnConnection | None = None
 
     async def store(self, deliveries: Sequence[Delivery]) -> list[Stored]:
@@ -271,8 +267,7 @@ class Writer:
         if connection is None or connection.is_closed():
             self._connection = connection = await self._open()
         try:
-            async with connection.transaction():
-                return await store(connection, self._queue, deliveries)
+            return await store(connection, deliveries)
         except BaseException as error:
             if not isinstance(error, Exception) or fault_of(error) == "server":
                 self.drop()
