@@ -28,7 +28,7 @@ from screens.pulse_panels import (
     titled,
 )
 from widgets.line_view import LineView
-from widgets.pieces import Line, Piece, Tone, line
+from widgets.pieces import Line, Piece, Tone, fitted, line
 
 if TYPE_CHECKING:
     from backend.watch.snapshots import Snapshot
@@ -128,7 +128,7 @@ def page_lines(snapshots: dict[str, Snapshot], width: int, height: int, trails: 
     if business and height - len(lines) >= 4:
         left_over = height - len(lines) - 3
         lines += _gap(roomy) + titled("Today by company", company_lines(business, min(width, 90), left_over), width)
-    return lines
+    return lines if width >= 64 else [Line(fitted(entry.pieces, width)) for entry in lines]
 
 
 def _traffic(business: BusinessSnapshot | None, queues: QueuesSnapshot | None, width: int, height: int) -> list[Line]:

@@ -1,0 +1,101 @@
+"""Pulse: every figure of the report on one page, the verdict never left out, at any size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from backend.watch.snapshots import Change, CompanyRow, Snapshot, Timing, Trend
+from screens.pulse import page_lines
+from screens.pulse_panels import Trails
+from tests.watch.well import NOW, business, database, fleet, process, queue, queues
+from widgets.pieces import Line, Tone, text_of
+
+SIZES = [(80, 21), (120, 37), (200, 57), (40, 10)]
+
+
+def busy() -> dict[str, Snapshot]:
+    """A busy system with one queue that nobody works off."""
+    trend = Trend(values=tuple(float(step % 7) for step in range(60)), step_s=60)
+    routes = tuple(
+        Timing(route=f"POST /api/route/{number}", per_s=number, p50_ms=4, p95_ms=11, p99_ms=23, errors=0, refused=1)
+        for number in range(1, 9)
+    )
+    companies = tuple(
+        CompanyRow(company=f"c{number}", name=f"Praxis {number}", calls=40, booked=12, revenue_cents=120_400 - number)
+        for number in range(30)
+    )
+    return {
+        "business": business(
+            bookings=trend, routes=routes, companies=companies, changes=(Change(at=NOW, what="worker restarted"),)
+        ),
+        "queues": queues(queue(ready=12, oldest_s=0.4, ready_trend=trend), queue("notifications", workers=0, ready=3)),
+        "database": database(commits_per_s=41.0, hit_ratio=0.997),
+        "fleet": fleet(process()),
+    }
+
+
+def tones(lines: Iterable[Line]) -> set[Tone]:
+    """All tones that are used."""
+    return {piece.tone for line in lines for piece in line.pieces if piece.text.strip()}
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_no_line_is_wider_than_the_page(width: int, height: int) -> None:
+    lines = page_lines(busy(), width, height, Trails())
+    assert max(line.width for line in lines) <= width
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_verdict_is_on_the_page_whatever_its_size(width: int, height: int) -> None:
+    shown = text_of(page_lines(busy(), width, height, Trails())[:height])
+    assert "✖ notifications" in shown
+
+
+def test_a_system_that_is_well_has_no_colour_but_its_trends() -> None:
+    snapshots: dict[str, Snapshot] = {
+        "business": business(), "queues": queues(), "database": database(), "fleet": fleet(process()),
+    }  # fmt: skip
+    lines = page_lines(snapshots, 120, 37, Trails())
+    assert "Nothing needs you" in text_of(lines)
+    assert tones(lines).isdisjoint({Tone.WARN, Tone.CRIT, Tone.UNKNOWN})
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "p50", "p95", "p99", "err",  # response time and error rate by endpoint
+        "ready", "oldest", "drain", "held",  # queue depths and processing times
+        "conn", "commits", "hit",  # database connections and performance
+        "cpu", "mem", "disk", "in ", "out",  # machine and network
+        "used",  # Valkey's memory
+        "Bookings", "Webhooks", "Call length", "Revenue/request",  # business
+    ],
+)  # fmt: skip
+def test_every_figure_that_the_report_asks_for_is_on_one_page(figure: str) -> None:
+    assert figure in text_of(page_lines(busy(), 120, 37, Trails())[:37])
+
+
+def test_before_anything_is_known_the_page_says_that_it_waits() -> None:
+    assert "Waiting" in text_of(page_lines({}, 80, 21, Trails()))
+
+
+def test_a_name_that_tries_to_be_markup_or_an_escape_is_shown_as_it_is() -> None:
+    snapshots = busy()
+    hostile = "[red]x[/] \x1b]52;c;aGk=\x07 \u202eevil"
+    row = CompanyRow(company="c", name=hostile, calls=1, booked=1, revenue_cents=10**9)
+    snapshots["business"] = business(companies=(row,))
+    shown = text_of(page_lines(snapshots, 200, 57, Trails()))
+    assert "[red]x[/]" in shown
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+
+
+def test_a_trail_keeps_the_largest_value_of_each_step_and_sixty_steps() -> None:
+    trails = Trails()
+    for second in range(400):
+        trails.add("cpu", 1.0 if second == 399 else 0.5, NOW + second)
+    bars = trails.bars("cpu", 60).text
+    assert len(bars) == 60
+    assert bars[-1] == "█"
+    assert bars[0] != "█"

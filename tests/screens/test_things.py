@@ -1,0 +1,45 @@
+"""What one drills down to: facts in columns, numbers masked, long text folded."""
+
+from __future__ import annotations
+
+from screens.detail import fact_lines, text_lines
+from screens.moments import moment_text, slot_text
+from screens.queues import intake_line
+from screens.things import hide_numbers
+from tests.watch.well import NOW, queues
+from widgets.pieces import Piece, text_of
+
+
+def test_facts_stand_in_two_columns_where_there_is_room() -> None:
+    facts = (("Name", Piece("Anna")), ("Phone", Piece("+49••••123")), ("", Piece("whole line")), ("Tags", Piece("vip")))
+    assert len(fact_lines(facts, 80)) == 4
+    wide = text_of(fact_lines(facts, 120)).splitlines()
+    assert ("Anna" in wide[0], "+49••••123" in wide[0], wide[1].strip(), "vip" in wide[2]) == (
+        True, True, "whole line", True,
+    )  # fmt: skip
+
+
+def test_phone_numbers_in_long_texts_are_masked() -> None:
+    assert (
+        hide_numbers('{"from": "+4930123456123", "at": 1767607200000}') == '{"from": "+49••••123", "at": 1767607200000}'
+    )
+
+
+def test_long_lines_are_folded_and_endless_texts_end() -> None:
+    assert [line.plain for line in text_lines("abcdef\ngh", 4)] == ["abcd", "ef", "gh"]
+    assert len(text_lines("x\n" * 100_000, 10)) == 2001
+
+
+def test_a_moment_of_another_day_has_its_day() -> None:
+    assert moment_text(NOW, NOW + 60) == "09:00:00"
+    assert moment_text(NOW - 86_400, NOW) == "14.01. 09:00"
+
+
+def test_a_slot_has_its_day_its_year_and_both_times() -> None:
+    assert slot_text(NOW, NOW + 2700) == "Fri 15 Jan 2027 09:00–09:45"
+
+
+def test_the_intake_says_what_was_refused_and_why() -> None:
+    shown = intake_line(queues(quarantined=2, rejected_1h=3, rejected_by_reason_1h={"stale": 3}), 200).plain
+    assert "▲ 2" in shown
+    assert "3 (3 stale)" in shown
