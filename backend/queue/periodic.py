@@ -39,21 +39,21 @@ with wanted as (
     select * from unnest($2::text[], $3::text[], $4::interval[]) as t (expression, entrypoint, every)
 )
 insert into pgqueuer_schedules as known (expression, entrypoint, next_run, last_run)
-select expression, entrypoint, $1 + every, $1
+select expression, entrypoint, $1::timestamptz + every, $1::timestamptz
 from wanted
 where not exists (
     select from pgqueuer_schedules later
-    where later.expression = wanted.expression and later.entrypoint = wanted.entrypoint and later.next_run > $1
+    where later.expression = wanted.expression and later.entrypoint = wanted.entrypoint and later.next_run > $1::timestamptz
 )
 on conflict (expression, entrypoint) do update
 set next_run = excluded.next_run, last_run = excluded.last_run, updated = now()
-where known.next_run <= $1
+where known.next_run <= $1::timestamptz
 returning entrypoint
 """
 
 
 async def enqueue_due(connection: Connection, now: datetime, schedule: tuple[Periodic, ...] = SCHEDULE) -> list[str]:
-    """Put in what is due at `now` (aware); the job types put in. One round trip when nothing is due.
+    """Put in what is due at `now` (aware); the job types put in. Writes nothing when nothing is due.
 
     A job type that still waits or runs is not put in again. Needs the worker's role. Raises asyncpg's errors.
     """

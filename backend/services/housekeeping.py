@@ -56,7 +56,7 @@ _RELEASE_HOLDS = """
 
 _PURGE_REJECTS = """
     with expired as (
-        select id from webhook_rejects where expires_at <= now() order by expires_at limit $1 for update skip locked
+        select id from webhook_rejects where expires_at <= now() order by expires_at limit $1
     )
     delete from webhook_rejects using expired where webhook_rejects.id = expired.id
 """
