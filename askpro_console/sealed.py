@@ -18,9 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from backend.stack.layout import Layout
 
@@ -188,6 +185,10 @@ class SealedFile:
         _replace(self.places.unlocked, key)
 
     def _opened(self, envelope: _Envelope, key: bytes) -> dict[str, str]:
+        # Imported where it is used: whoever only asks whether the file is locked need not wait for OpenSSL.
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         try:
             plain = AESGCM(key).decrypt(_unpacked(envelope.nonce), _unpacked(envelope.sealed), envelope.header())
             return msgspec.json.decode(plain, type=dict[str, str])
@@ -197,6 +198,8 @@ class SealedFile:
             ) from wrong
 
     def _store(self, items: dict[str, str], key: bytes, *, kind: str, salt: bytes = b"", cost: int = 0) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         nonce = secrets.token_bytes(NONCE_BYTES)
         empty = _Envelope(version=1, key=kind, salt=_packed(salt), cost=cost, nonce=_packed(nonce), sealed="")
         sealed = AESGCM(key).encrypt(nonce, msgspec.json.encode(items), empty.header())
@@ -232,6 +235,8 @@ def refuse_exposed(path: Path, *, bits: int = 0o077) -> None:
 
 
 def _derive(passphrase: str, salt: bytes, cost: int) -> bytes:
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
     return Scrypt(salt=salt, length=KEY_BYTES, n=cost, r=8, p=1).derive(passphrase.encode())
 
 

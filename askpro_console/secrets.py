@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -38,6 +39,7 @@ KNOWN: dict[str, str] = {
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 LIMIT_BYTES = 64 * 1024
+PASSPHRASE_TRIES = 3
 
 
 class Place(StrEnum):
@@ -150,6 +152,29 @@ class SecretStore:
         except (SealedError, OSError) as wrong:
             raise SecretRefused(f"The sealed file cannot keep {name}: {wrong}.") from wrong
         return Place.SEALED
+
+    def unlock_by_asking(self) -> None:
+        """Ask for the sealed file's passphrase if it is locked and there is a terminal to ask on; three tries.
+
+        Never called inside the console. Raises SecretRefused after the third wrong one.
+        """
+        from askpro_console.sealed import SealedBroken, SealedError
+
+        try:
+            locked = self.sealed.uses_passphrase and not self.sealed.places.unlocked.exists()
+        except (SealedError, OSError):
+            return  # Whoever needs a secret of it says so.
+        if not locked or not sys.stdin.isatty():
+            return
+        from getpass import getpass
+
+        for _ in range(PASSPHRASE_TRIES):
+            try:
+                self.sealed.unlock(getpass("Passphrase of the sealed secrets: "))
+                return
+            except SealedBroken:
+                print("That is not it.", file=sys.stderr)  # noqa: T201
+        raise SecretRefused("The secrets stay sealed.", "`askpro secrets unlock` asks again.")
 
     def remove(self, name: str) -> tuple[Place, ...]:
         """Forget a secret in keyring and sealed file; returns where it was."""

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 REJECT_KEY_BYTES = 32
 
+RETELL_KEYS = ("retell_api_key", "retell_api_key_previous")
+CALCOM_SECRETS = ("calcom_webhook_secret", "calcom_webhook_secret_previous")
+NEEDED_BY_API = (*RETELL_KEYS, *CALCOM_SECRETS, "reject_key", "dashboard_token")
+
 
 class NotRunning(Refused):
     """What was asked for needs a running system, and there is none."""
@@ -107,11 +111,16 @@ class System:
         return SnapshotReader(endpoints.valkey_url, endpoints.postgres(self.passwords()))
 
     def stack_config(self, *, demo: bool = False) -> StackConfig:
-        """For the supervisor. Makes the secrets that a demo needs when they are not set. Raises SecretRefused."""
+        """For the supervisor. Makes the secrets that a demo needs when they are not set.
+
+        Raises SecretRefused: better before the start than from a process that cannot begin.
+        """
         from backend.stack.config import StackConfig
         from backend.stack.logs import LogLimits
 
         settings = self.settings
+        for name in NEEDED_BY_API:
+            self.secrets.get(name)
         if demo:
             self.secrets.ensure("retell_api_key", lambda: f"key_{os.urandom(16).hex()}")
             self.secrets.ensure("calcom_webhook_secret", lambda: os.urandom(16).hex())
@@ -152,8 +161,8 @@ class System:
             port=address.port or self.settings.api.port,
             postgres=endpoints.postgres(self.passwords()),
             valkey_url=endpoints.valkey_url,
-            retell_keys=self._either("retell_api_key", "retell_api_key_previous"),
-            calcom_secrets=self._either("calcom_webhook_secret", "calcom_webhook_secret_previous"),
+            retell_keys=self._either(RETELL_KEYS),
+            calcom_secrets=self._either(CALCOM_SECRETS),
             reject_key=self.reject_key(),
             version=version(),
             node=self.node,
@@ -198,5 +207,5 @@ class System:
             control=self.layout,
         )
 
-    def _either(self, *names: str) -> tuple[str, ...]:
+    def _either(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(value for name in names if (value := self.secrets.get(name)))

@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Bring it up; 1 when it does not become ready."""
     system = System.load()
+    system.secrets.unlock_by_asking()
     told = Progress(quiet=args.json)
     if args.foreground:
         return _foreground(system, told, demo=args.demo)

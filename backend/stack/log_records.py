@@ -24,6 +24,8 @@ from typing import TextIO
 QUEUE_LIMIT = 10_000
 """Records waiting to be written; beyond, they are dropped and counted rather than holding the process up."""
 
+FLUSH_S = 1.0
+
 LINE_LIMIT = 64 * 1024
 """Longest line in characters; a longer message is cut."""
 
@@ -149,6 +151,7 @@ class Lossy(logging.handlers.QueueHandler):
 
     def __init__(self, waiting: queue.Queue[logging.LogRecord]) -> None:
         super().__init__(waiting)
+        self._waiting = waiting
         self.dropped = 0
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
@@ -166,6 +169,17 @@ class Lossy(logging.handlers.QueueHandler):
             self.queue.put_nowait(record)
         except queue.Full:
             self.dropped += 1
+
+    @property
+    def behind(self) -> bool:
+        """Whether records wait to be written."""
+        return bool(self._waiting.unfinished_tasks)
+
+    def flush(self) -> None:
+        """Wait until everything is written, a second at most: for a process that is about to end abruptly."""
+        end = time.monotonic() + FLUSH_S
+        while self.behind and time.monotonic() < end:
+            time.sleep(0.002)
 
 
 class Written:
@@ -187,7 +201,10 @@ class Written:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Write what is waiting and restore what was. Harmless when called twice."""
+        """Write what is waiting and restore what was. Harmless when called twice.
+
+        A sink that takes nothing is given up after a second; its thread ends with the process.
+        """
         atexit.unregister(self.close)
         root = logging.getLogger()
         if self.handler not in root.handlers:
@@ -195,8 +212,10 @@ class Written:
         root.handlers[:], level = self._before
         root.setLevel(level)
         logging.getLogger("asyncpg.pool").removeFilter(self._pool_noise)
-        self._listener.stop()
-        self._sink.close()
+        self.handler.flush()
+        if not self.handler.behind:
+            self._listener.stop()
+            self._sink.close()
 
 
 def write_to_stderr(process: str, *, level: str = "info", stream: TextIO | None = None) -> Written:

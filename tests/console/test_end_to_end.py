@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ sun = [[08:00:00, 20:00:00]]
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
     """A running system, used through its command line and its HTTP address."""
 
@@ -96,7 +97,7 @@ class Running:
         told: dict[str, Any] = json.loads(done.stdout)
         return told
 
-    @property
+    @cached_property
     def api_url(self) -> str:
         return str(self.told("status")["api_url"])
 

@@ -21,6 +21,7 @@ from askpro_console.keyrings import Keyring, KeyringAbsent, SealedKeyring
 from askpro_console.refusal import WrongUsage
 from askpro_console.sealed import SealedBroken, SealedExposed, SealedFile, SealedLocked, places_in
 from askpro_console.secrets import Place, SecretMissing, SecretRefused, SecretStore
+from askpro_console.system import System
 from backend.stack.layout import Layout
 
 
@@ -295,6 +296,43 @@ def test_a_passphrase_replaces_the_key_file_and_locks_across_processes(layout: L
         sealed.unlock("wrong horse")
     sealed.unlock("correct horse")
     assert SealedFile(sealed.places).read() == {"retell_api_key": "abc"}
+
+
+def test_a_locked_file_is_asked_for_on_a_terminal_and_only_there(
+    layout: Layout, sealed: SealedFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sealed.write("retell_api_key", "abc")
+    sealed.use_passphrase("correct horse")
+    sealed.lock()
+    asked: list[str] = []
+    words = iter(["wrong", "correct horse"])
+
+    def answer(prompt: str) -> str:
+        asked.append(prompt)
+        return next(words)
+
+    monkeypatch.setattr("getpass.getpass", answer)
+    store = SecretStore(layout, {}, keyring="off")
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    store.unlock_by_asking()
+    assert asked == []
+
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    store.unlock_by_asking()
+    store.unlock_by_asking()
+    assert len(asked) == 2
+    assert store.get("retell_api_key") == "abc"
+
+
+def test_a_locked_file_stops_a_start_before_it_begins(tmp_path: Path, layout: Layout, sealed: SealedFile) -> None:
+    sealed.write("x", "y")
+    sealed.use_passphrase("correct horse")
+    sealed.lock()
+
+    with pytest.raises(SecretRefused, match="askpro secrets unlock"):
+        System.load({"ASKPRO_HOME": str(tmp_path), "ASKPRO_SECRETS_KEYRING": "off"}).stack_config()
 
 
 def make_and_report(home: str, answers: multiprocessing.Queue[str]) -> None:

@@ -7,11 +7,13 @@ import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from backend.stack import log_records
 from backend.stack.log_records import JsonLines, PoolNoise, redact, write_to_file, write_to_stderr
 
 
@@ -161,3 +163,52 @@ def test_an_uncaught_error_of_the_process_is_a_log_line(restored: None) -> None:
     told = json.loads(out.getvalue())
     assert told["level"] == "critical"
     assert "RuntimeError: broken" in told["exception"]
+
+
+def test_a_process_that_ends_abruptly_can_have_its_last_words_written(restored: None) -> None:
+    out = io.StringIO()
+    written = write_to_stderr("worker", stream=out)
+    for number in range(500):
+        logging.getLogger("askpro").info("word %d", number)
+    written.handler.flush()
+
+    assert len(out.getvalue().splitlines()) == 500
+    written.close()
+
+
+def test_a_reader_that_is_behind_costs_records_and_not_time(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_records, "QUEUE_LIMIT", 10)
+    held = threading.Event()
+
+    class Stuck(io.StringIO):
+        def write(self, text: str) -> int:
+            held.wait(30)
+            return super().write(text)
+
+    out = Stuck()
+    written = write_to_stderr("api", stream=out)
+    for number in range(100):
+        logging.getLogger("askpro").info("word %d", number)
+    held.set()
+    written.close()
+
+    kept = len(out.getvalue().splitlines())
+    assert kept + written.handler.dropped == 100
+    assert written.handler.dropped >= 88
+
+
+def test_a_sink_that_takes_nothing_does_not_hold_the_end_up(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_records, "FLUSH_S", 0.05)
+    held = threading.Event()
+
+    class Stuck(io.StringIO):
+        def write(self, text: str) -> int:
+            held.wait(60)
+            return super().write(text)
+
+    written = write_to_stderr("api", stream=Stuck())
+    logging.getLogger("askpro").info("word")
+    written.close()
+
+    assert not held.is_set()
+    held.set()
