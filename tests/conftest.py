@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
 pytest_plugins = ["tests.engines", "tests.databases"]
+
+# How long an example takes says nothing on a busy machine, so no example fails for it.
+settings.register_profile("askpro", deadline=None)
+settings.load_profile("askpro")

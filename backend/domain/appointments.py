@@ -114,11 +114,11 @@ def project(history: Sequence[AppointmentHappening]) -> Projection:
             if name not in fields:
                 raise HistoryBroken(f"version {version} sets {name}, which is no field of an appointment")
             fields[name] = _value(name, value)
-        said = fields["status"]
-        status = AppointmentStatus(said) if isinstance(said, str) else None
         expected = RESULT[event.kind] or status
-        if status != expected and not (event.kind is AppointmentEvent.BOOKED and status is AppointmentStatus.PENDING):
-            raise HistoryBroken(f"version {version}: {event.kind} ends in {status}")
+        pending = event.kind is AppointmentEvent.BOOKED and fields["status"] == AppointmentStatus.PENDING
+        if fields["status"] != expected and not pending:
+            raise HistoryBroken(f"version {version}: {event.kind} ends in {fields['status']}")
+        status = AppointmentStatus.PENDING if pending else expected
     if version == 0:
         raise HistoryBroken("it has no event")
     return Projection(version, fields)

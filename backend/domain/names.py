@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "æ": "ae", "œ": "oe", "ø": "oe", "å": "aa", "ł": "l"})
+_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "æ": "ae", "œ": "oe", "ø": "oe", "ł": "l"})
 _SHORT = (("ae", "a"), ("oe", "o"), ("ue", "u"), ("ss", "s"))
 _WORD = re.compile(r"[^\W_]+")
 _APOSTROPHES = re.compile("['’`´]")
@@ -73,6 +73,6 @@ _PARTICLES = frozenset(
 
 
 def _words(name: str) -> list[str]:
-    words = [fold(word) for word in _WORD.findall(_APOSTROPHES.sub("", name))]
+    words = [fold(word) for word in _WORD.findall(_APOSTROPHES.sub("", unicodedata.normalize("NFC", name)))]
     kept = [word for word in words if word not in TITLES]
     return kept or words
