@@ -192,12 +192,14 @@ def _print(report: Report) -> None:
     )
     latency = "" if report.answer_p99_ms is None else f", p50 {report.answer_p50_ms} ms, p99 {report.answer_p99_ms} ms"
     print(f"  sending    {report.send_s:.1f} s, {report.deliveries_per_s:.0f} deliveries per second{latency}")
+    if report.undeliverable:
+        print(f"  failures   {_counts(report.failures)}")
     if not report.checked:
         return
     print(f"  expected   {_counts(report.expected)}")
     print(f"  checking   drained {report.drain_s:.1f} s after the last answer, compared in {report.check_s:.1f} s")
     if not report.differences:
-        print("  result     no difference")
+        print(f"  result     no difference{' in what was accepted' if report.undeliverable else ''}")
         return
     print(f"  result     {report.differences} differences")
     for line in report.shown:

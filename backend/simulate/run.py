@@ -96,6 +96,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Refused as they had to be."""
     undeliverable: int
     """Good deliveries given up after all retries."""
+    failures: dict[str, int]
+    """Why deliveries were given up."""
     unsent: int
     """Left when the run was stopped."""
     retries: int
@@ -260,6 +262,7 @@ class Simulation:
             accepted=sum(fate.accepted for fate in fates),
             refused=sum(expected.rejects.values()),
             undeliverable=expected.undeliverable,
+            failures=dict(Counter(fate.why for fate in fates if fate.attempts and fate.why and not fate.accepted)),
             unsent=sum(not fate.attempts for fate in fates),
             retries=sum(ledger.retries for ledger in ledgers),
             send_s=round(seconds, 3),
