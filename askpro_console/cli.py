@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted, 1
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -77,11 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The interpreter flushes stdout once more at exit: give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_output_up()
         return 141
     except Exception as error:
-        if (told := _stack_failure(error)) is None:
+        if (told := _output_lost(error) or _stack_failure(error)) is None:
             raise
         return _say(told, as_json="--json" in arguments)
     return code
@@ -139,6 +139,19 @@ def _run_command(name: str, rest: list[str]) -> int:
     if args.profile is not None:
         os.environ["ASKPRO_PROFILE"] = args.profile
     return command.run(args)
+
+
+def _give_output_up() -> None:
+    """The interpreter flushes stdout once more at exit: give it somewhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output_lost(error: Exception) -> Refused | None:
+    """A full disk under a redirected output as a refusal; it names no file, as a failure to write one of ours would."""
+    if not isinstance(error, OSError) or error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO} or error.filename:
+        return None
+    _give_output_up()
+    return Refused(f"The output cannot be written: {error.strerror}.")
 
 
 def _stack_failure(error: Exception) -> Refused | None:

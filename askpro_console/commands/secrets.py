@@ -129,7 +129,7 @@ def _sealed_file(store: SecretStore, verb: str) -> int:
                 raise WrongUsage("The two passphrases differ; nothing was changed.")
             sealed.use_passphrase(passphrase)
             print("Sealed with the passphrase. After a reboot: `askpro secrets unlock`.")
-    except SealedError as wrong:
+    except (SealedError, OSError) as wrong:
         raise Refused(f"{wrong}.") from wrong
     return 0
 

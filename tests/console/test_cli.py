@@ -177,3 +177,19 @@ def test_places_named_relatively_are_the_same_for_processes_that_run_elsewhere(
 
     assert os.environ["ASKPRO_HOME"] == str(tmp_path / "here")
     assert os.environ["ASKPRO_SECRET_RETELL_API_KEY_FILE"] == str(tmp_path / "key")
+
+
+def test_a_full_disk_under_the_output_is_a_sentence(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "askpro_console", "config"],
+            env=os.environ | {"ASKPRO_HOME": str(tmp_path)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == "askpro: The output cannot be written: No space left on device.\n"
