@@ -45,7 +45,7 @@ class Listener:
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         last = min(65_535, self._wanted + self._tries - 1)
-        candidates = [0] if self._wanted == 0 else [self.port, *range(self._wanted, last + 1)]
+        candidates = [self.port, *([0] if self._wanted == 0 else range(self._wanted, last + 1))]
         for port in candidates:
             bound = socket.socket(family, socket.SOCK_STREAM)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

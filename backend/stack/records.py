@@ -63,13 +63,13 @@ class ChildRecords:
             return []
         return [record for record in found if lives(record)]
 
-    async def end_orphans(self) -> list[ChildRecord]:
-        """Wait for the orphans' end, then hasten it. Returns those that would not go; takes at most half a minute.
+    async def end_orphans(self, *, grace_s: float = GRACE_S) -> list[ChildRecord]:
+        """Wait `grace_s` seconds for the orphans' end, then hasten it. Returns those that would not go.
 
         PostgreSQL is asked for a fast, then an immediate shutdown and is never killed: a postmaster that is killed
         leaves backends at work in its data.
         """
-        left = await _wait(self.orphans(), GRACE_S)
+        left = await _wait(self.orphans(), grace_s)
         for round_ in range(2):
             if not left:
                 break

@@ -25,7 +25,7 @@ from backend.stack.records import ChildRecords
 from backend.stack.startup import Startup
 from backend.stack.status import Phase, ProcessState, Status
 
-LINGER_S = 5.0
+LINGER_S = 3.0
 """After a failed start: so long the control socket still tells why."""
 
 TIDY_EVERY_S = 3600.0

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+
 import asyncpg
 import pytest
 import redis
 
 from backend.stack.layout import Layout
 from backend.stack.postgres_server import BOOT_SETTINGS, PostgresServer
+from tests.engines import layout_below, running
+from tests.stack.systems import make_base
 
 
 async def connect(server: PostgresServer) -> asyncpg.Connection[asyncpg.Record]:
@@ -86,3 +93,41 @@ def test_a_layout_has_short_sockets_however_long_its_path(tmp_path_factory: pyte
     home = tmp_path_factory.mktemp("x" * 100)
     layout = Layout.from_environment({"ASKPRO_HOME": str(home)})
     assert len(str(layout.sockets / ".s.PGSQL.5432.lock")) < 100
+
+
+@pytest.fixture
+def own_layout() -> Iterator[Layout]:
+    """A layout for a server of the test's own."""
+    base = make_base()
+    yield layout_below(base)
+    shutil.rmtree(base)
+
+
+async def test_an_interrupted_creation_of_the_database_is_begun_anew(own_layout: Layout) -> None:
+    half = own_layout.postgres_data / ".new-half" / "cluster"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+    server = PostgresServer(own_layout, "secret")
+    server.initialise()
+    assert server.is_initialised
+    assert not half.exists()
+
+
+async def test_lost_passwords_are_renewed_and_a_stale_lock_with_a_reused_pid_does_not_block(
+    own_layout: Layout,
+) -> None:
+    PostgresServer(own_layout, "lost").initialise()
+    server = PostgresServer(own_layout, "it's new")
+    server.initialise()
+    server.set_superuser_password()
+    lock = server.data / "postmaster.pid"
+    lock.write_text(f"{os.getpid()}\n{server.data}\n0\n5432\n{server.sockets}\n\n\nready\n")
+    assert server.owner() is None
+    server.clear_stale_locks()
+    assert not lock.exists()
+    with running(server.command(), own_layout.data / "log", server.ready, signal.SIGINT) as pid:
+        assert server.owner() == pid
+        server.clear_stale_locks()
+        assert lock.exists()
+        connection = await connect(server)
+        await connection.close()
