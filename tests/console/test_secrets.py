@@ -20,7 +20,7 @@ from askpro_console import cli, keyrings
 from askpro_console.keyrings import Keyring, KeyringAbsent, SealedKeyring
 from askpro_console.refusal import WrongUsage
 from askpro_console.sealed import SealedBroken, SealedExposed, SealedFile, SealedLocked, places_in
-from askpro_console.secrets import Place, SecretMissing, SecretRefused, SecretStore
+from askpro_console.secrets import KNOWN, Place, SecretMissing, SecretRefused, SecretStore
 from askpro_console.system import System
 from backend.stack.layout import Layout
 
@@ -390,3 +390,10 @@ def test_the_doctor_of_secrets_fails_on_an_exposed_file(
 
     assert cli.main(["secrets", "doctor"]) == 1
     assert "REFUSED" in capsys.readouterr().out
+
+
+def test_the_documentation_names_every_secret_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+
+    assert rows == list(KNOWN)

@@ -216,3 +216,11 @@ def test_every_table_and_key_has_its_line(document: dict[str, object]) -> None:
     tomllib.loads(text)
 
     assert key_lines(text) == expected
+
+
+def test_the_file_in_the_documentation_is_a_right_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    file = written(tmp_path, text.split("```toml\n")[1].split("```")[0])
+
+    assert load(file, {}).settings.company == "praxis-sommer"
+    assert load(file, {"ASKPRO_PROFILE": "production"}).settings.stack.memory_ceiling == 2**30
