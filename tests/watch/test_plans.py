@@ -131,6 +131,10 @@ async def history(watch: Connection, scenery: Scenery, superuser_connection: Sup
     """Two days of history."""
     history = History(watch, scenery, await superuser_connection())
     await history.superuser.execute("set search_path = askpro, public")
+    await scenery.worker.execute(
+        "insert into pgqueuer (priority, entrypoint, status)"
+        " select 0, 'webhooks.retell_call', 'queued' from generate_series(1, 2000)"
+    )
     await history.fill(5, SHORT)
     return history
 
