@@ -46,13 +46,28 @@ class Action:
     """A sentence for help and palette; the title when empty."""
 
 
-LISTS = ("calls", "queues", "fleet", "cause", "detail")
-"""Screens with a table whose rows are opened, marked, sorted and filtered."""
+OPENED = ("calls", "queues", "fleet", "cause", "detail")
+"""Screens with a table whose rows can be opened."""
+
+LISTS = (*OPENED, "process")
+"""Screens with a table whose rows are marked, sorted and filtered."""
 
 ACTIONS: tuple[Action, ...] = (
     Action("start.retry", "try again", "Start", "app.retry_start", ("r",), ("start",), hint=1),
     Action("start.logs", "logs", "Start", "app.start_logs", ("l",), ("start",), hint=2),
-    Action("list.open", "open", "List", "list.open", ("enter",), LISTS, hint=10, help="open the row"),
+    Action(
+        "fleet.restart",
+        "restart",
+        "Fleet",
+        "screen.restart",
+        ("R",),
+        ("fleet",),
+        Danger.CHANGES,
+        hint=15,
+        words=("restart",),
+        help="drain the marked processes, or the one under the cursor, and start them afresh",
+    ),
+    Action("list.open", "open", "List", "list.open", ("enter",), OPENED, hint=10, help="open the row"),
     Action(
         "list.filter",
         "filter",

@@ -164,6 +164,16 @@ class AskProApp(App[int]):
         """A short remark."""
         self.notify(text, severity=severity, markup=False)
 
+    def restart(self, processes: Sequence[str]) -> None:
+        """Restart processes of this machine."""
+        if self.stack is not None:
+            self._run(self._restart(self.stack, tuple(processes)), "restart")
+
+    def read_log(self, process: str, done: Callable[[Sequence[str]], object]) -> None:
+        """Read the end of a log."""
+        if self.stack is not None:
+            self._run(self._read_log(self.stack, process, done), "log")
+
     # The registry at work
 
     def keys_of(self, action: Action) -> tuple[str, ...]:
@@ -344,6 +354,21 @@ class AskProApp(App[int]):
         self.push_screen(screen)
         assert self.stack is not None
         self._run(take_down(self.stack, screen, lambda: self.exit(0)), "stop")
+
+    async def _restart(self, stack: Stack, processes: tuple[str, ...]) -> None:
+        from askpro_console.local_stack import StackTrouble
+
+        for process in processes:
+            try:
+                await stack.restart(process)
+            except StackTrouble as trouble:
+                self.say(f"{process}: {trouble}", severity="error")
+            else:
+                self.say(f"{process} drains and starts afresh.")
+
+    @staticmethod
+    async def _read_log(stack: Stack, process: str, done: Callable[[Sequence[str]], object]) -> None:
+        done(await stack.log_tail(process))
 
     def _run(self, work: Any, name: str) -> None:  # noqa: ANN401 -- any coroutine
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)

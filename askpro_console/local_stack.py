@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from askpro_console.refusal import Refused
@@ -45,8 +46,11 @@ class Stack(Protocol):
     async def reader(self) -> Reader:
         """A reader of its snapshots."""
 
-    async def log_tail(self) -> list[str]:
-        """The last lines of its logs, oldest first."""
+    async def log_tail(self, process: str = "") -> list[str]:
+        """The last lines of a process's log, or of the newest logs, oldest first."""
+
+    async def restart(self, process: str) -> None:
+        """Drain one process and start it afresh. Raises StackTrouble."""
 
     def postgres(self) -> PostgresAddress | None:
         """Its database; None while there is none."""
@@ -94,9 +98,21 @@ class LocalStack:
         await asyncio.to_thread(importlib.import_module, "redis.asyncio")
         return await asyncio.to_thread(self._system.reader)
 
-    async def log_tail(self) -> list[str]:
-        """The newest lines of the newest logs."""
-        return await asyncio.to_thread(self._read_logs)
+    async def log_tail(self, process: str = "") -> list[str]:
+        """The newest lines of one log, or of the newest logs."""
+        return await asyncio.to_thread(self._read_log if process else self._read_logs, process)
+
+    async def restart(self, process: str) -> None:
+        """Drain one process and start it afresh. Raises StackTrouble."""
+        await asyncio.to_thread(importlib.import_module, "httpx")
+        client = await asyncio.to_thread(importlib.import_module, "backend.stack.client")
+        from backend.stack.failures import StackFailure
+
+        try:
+            async with client.ControlClient(self._system.layout) as control:
+                await control.restart(process)
+        except StackFailure as failure:
+            raise StackTrouble(failure.message, failure.hint) from failure
 
     def postgres(self) -> PostgresAddress | None:
         """The database with its passwords; None before there is one."""
@@ -113,16 +129,26 @@ class LocalStack:
                 file = self._system.layout.logs / CONSOLE_LOG
                 self._logging = write_to_file("console", file, level=self._system.settings.logs.level)
 
-    def _read_logs(self) -> list[str]:
+    def _read_logs(self, _process: str) -> list[str]:
         lines: list[str] = []
         with contextlib.suppress(OSError):
             files = [path for path in self._system.layout.logs.glob("*.log") if path.name != CONSOLE_LOG]
             for path in sorted(files, key=lambda path: path.stat().st_mtime)[-3:]:
-                with path.open("rb") as file:
-                    file.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES))
-                    tail = file.read().decode("utf-8", "replace").splitlines()[-LOG_LINES // 4 :]
-                lines += [f"{path.stem:<12} {line}" for line in tail]
-        return lines[-LOG_LINES:]
+                lines += [f"{path.stem:<20} {line}" for line in _tail(path)[-LOG_LINES // 4 :]]
+        return lines
+
+    def _read_log(self, process: str) -> list[str]:
+        path = self._system.layout.logs / f"{Path(process).name}.log"
+        with contextlib.suppress(OSError):
+            return _tail(path)[-LOG_LINES:]
+        return []
+
+
+def _tail(path: Path) -> list[str]:
+    """The last lines of a file. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES))
+        return file.read().decode("utf-8", "replace").splitlines()
 
 
 async def _translated(work: Callable[[], AsyncIterator[Status]]) -> AsyncIterator[Status]:
@@ -132,4 +158,4 @@ async def _translated(work: Callable[[], AsyncIterator[Status]]) -> AsyncIterato
         async for status in work():
             yield status
     except StackFailure as failure:
-        raise StackTrouble(str(failure), getattr(failure, "hint", "")) from failure
+        raise StackTrouble(failure.message, failure.hint) from failure

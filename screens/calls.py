@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
-from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
-from zoneinfo import ZoneInfo
 
+from textual.containers import Horizontal
 from textual.widget import Widget
 
 from backend.domain.phones import masked
 from backend.domain.vocabulary import CallOutcome, CallStatus, Sentiment
 from backend.watch.snapshots import CallRow, CallsSnapshot
-from screens.base import ZONE, ConsoleScreen
+from screens.base import ConsoleScreen
+from screens.moments import moment_text
 from widgets.columns import Column
 from widgets.figures import DASH, age_text, count_text, length_text, money_text, sparkline, with_unit
 from widgets.line_view import LineView
-from widgets.pieces import Content, Line, Piece, Tone
+from widgets.pieces import Content, Line, Piece, Tone, fitted, pieces_of, rule, wrapped
+from widgets.row_book import Sorting
 from widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from backend.watch.snapshots import Snapshot
 
-_ZONE = ZoneInfo(ZONE)
+WIDE = 200
+"""Columns from which on the call under the cursor is shown beside the list."""
+
+GLANCE_WIDTH = 60
 
 
-def started_cell(row: CallRow) -> Content:
-    """The time of day it began; the day only when it was not the newest row's."""
-    return Piece(datetime.fromtimestamp(row.started_at, _ZONE).strftime("%H:%M:%S"), Tone.DIM)
+def started_cell(row: CallRow, now: float) -> Content:
+    """When it began: the time of today, else the day too."""
+    return Piece(moment_text(row.started_at, now), Tone.DIM)
 
 
 def caller_cell(row: CallRow) -> Content:
@@ -70,7 +75,7 @@ def mood_cell(row: CallRow) -> Content:
 
 
 COLUMNS: tuple[Column[CallRow], ...] = (
-    Column("started", "Started", cell=started_cell, width=8, sort=lambda row: row.started_at, descending=True),
+    Column("started", "Started", timed=started_cell, width=12, sort=lambda row: row.started_at, descending=True),
     Column(
         "length", "Length", timed=length_cell, width=7, align="right", sort=lambda row: row.duration_s, searched=False
     ),
@@ -118,24 +123,51 @@ def figures_line(snapshot: CallsSnapshot, width: int) -> Line:
     return Line(tuple(pieces))
 
 
+def glance_lines(row: CallRow | None, now: float, width: int) -> list[Line]:
+    """One call beside the list: what the list has no room for."""
+    if row is None:
+        return [rule(Piece("Call", Tone.BRIGHT), width)]
+    facts: list[tuple[str, Content]] = [
+        ("Number", masked(row.from_number) or "withheld"),
+        ("Company", f"{row.company}  {row.branch}".strip()),
+        ("Started", moment_text(row.started_at, now)),
+        ("Length", length_cell(row, now)),
+        ("Outcome", state_cell(row)),
+        ("Mood", mood_cell(row)),
+        ("Cost", with_unit(money_text(row.cost_cents))),
+    ]
+    if row.appointment_id:
+        facts.append(("Booked", Piece("an appointment", Tone.OK)))
+    lines = [rule(Piece(row.caller or "Unknown caller", Tone.BRIGHT), width), Line()]
+    lines += [Line((*fitted(Piece(f" {label}", Tone.DIM), 11), *pieces_of(content))) for label, content in facts]
+    if row.summary:
+        lines += [Line(), *(Line((Piece(" "), *line.pieces)) for line in wrapped(row.summary, width - 3))]
+    lines += [Line(), Line((Piece(" ⏎", Tone.ACCENT), Piece(" everything that happened for it", Tone.DIM)))]
+    return lines
+
+
 class CallsScreen(ConsoleScreen):
-    """The list of calls, newest first."""
+    """The list of calls, newest first; on a wide screen the one under the cursor beside it."""
 
     NAME = "calls"
     TITLE = "Calls"
     DOMAINS: ClassVar[tuple[str, ...]] = ("calls",)
+    CSS_PATH = "calls.tcss"
 
     def body(self) -> Iterable[Widget]:
-        """Figures, then the list."""
+        """Figures, then the list and the call beside it."""
         yield LineView(id="figures")
-        yield VirtualTable(
-            COLUMNS,
-            key=lambda row: row.id,
-            title="Calls",
-            nouns=("call", "calls"),
-            empty="No calls yet. They appear here within a second after the provider's first webhook.",
-            row_tone=lambda row: Tone.DIM if row.status == CallStatus.NOT_CONNECTED else None,
-        )
+        with Horizontal():
+            yield VirtualTable(
+                COLUMNS,
+                key=lambda row: row.id,
+                title="Calls",
+                nouns=("call", "calls"),
+                empty="No calls yet. They appear here within a second after the provider's first webhook.",
+                natural=Sorting("started", descending=True),
+                row_tone=lambda row: Tone.DIM if row.status == CallStatus.NOT_CONNECTED else None,
+            )
+            yield LineView(id="glance")
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """New calls."""
@@ -143,9 +175,32 @@ class CallsScreen(ConsoleScreen):
             self.query_one("#figures", LineView).show([figures_line(snapshot, self.app.size.width)])
             self.query_one(VirtualTable).set_rows(snapshot.rows)
 
+    def tick(self) -> None:
+        """A call that is going on grows longer."""
+        super().tick()
+        self._glance()
+
+    def on_resize(self) -> None:
+        """Figures and glance are laid out anew."""
+        seen = self.seen.get("calls")
+        if seen is not None and isinstance(seen.snapshot, CallsSnapshot):
+            self.query_one("#figures", LineView).show([figures_line(seen.snapshot, self.app.size.width)])
+        self._glance()
+
+    def on_virtual_table_highlighted(self, _event: VirtualTable.Highlighted) -> None:
+        """The call under the cursor."""
+        self._glance()
+
     def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """A call opens with everything that happened for it."""
         if isinstance(event.row, CallRow):
             from screens.things import open_thing
 
             open_thing(self.app, "call", event.row.id, crumbs=(self.TITLE,))
+
+    def _glance(self) -> None:
+        if self.app.size.width < WIDE:
+            return
+        view = self.query_one("#glance", LineView)
+        row = self.query_one(VirtualTable).cursor_row
+        view.show(glance_lines(row if isinstance(row, CallRow) else None, time.time(), GLANCE_WIDTH - 1))

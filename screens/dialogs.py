@@ -16,7 +16,7 @@ from widgets.line_view import LineView
 from widgets.pieces import Ground, Line, Piece, Tone, fitted, rule, wrapped
 
 
-class Dialog(PatientScreen[Result], ModalScreen[Result]):
+class Dialog(ModalScreen[Result], PatientScreen[Result]):
     """Something over a screen."""
 
     ALLOW_SELECT = False
@@ -62,6 +62,54 @@ class LeaveDialog(Dialog[str]):
 
 def _choice(key: str, title: str, more: str) -> Line:
     return Line((*fitted(Piece(f"  {key}", Tone.ACCENT), 7), *fitted(Piece(title), 18), Piece(more, Tone.DIM)))
+
+
+class ConfirmDialog(Dialog[bool]):
+    """Names what would be done and to how many; nothing happens without `y`."""
+
+    DEFAULT_CSS = """
+    ConfirmDialog LineView { width: 64; max-width: 100%; height: auto; background: $ground-panel; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "yes"),
+        Binding("escape,n,q,ctrl+c", "answer(False)", "no"),
+    ]
+
+    def __init__(self, question: str, more: str, verb: str) -> None:
+        """A question.
+
+        Args:
+            question: With what and how many, ending in a question mark.
+            more: What it means, in a sentence or two.
+            verb: What `y` does, in a word.
+        """
+        super().__init__()
+        self._question = question
+        self._more = more
+        self._verb = verb
+
+    def compose(self) -> ComposeResult:
+        """The question."""
+        yield LineView()
+
+    def on_mount(self) -> None:
+        """Ask."""
+        width = min(64, self.app.size.width)
+        lines = [
+            Line(),
+            *(Line((Piece("  "), *line.pieces)) for line in wrapped(self._question, width - 4, Tone.BRIGHT)),
+            Line(),
+            *(Line((Piece("  "), *line.pieces)) for line in wrapped(self._more, width - 4, Tone.DIM)),
+            Line(),
+            _choice("y", self._verb, ""),
+            _choice("esc", "do nothing", ""),
+            Line(),
+        ]
+        self.query_one(LineView).show([Line(line.pieces, Ground.PANEL) for line in lines])
+
+    def action_answer(self, yes: bool) -> None:
+        """Answer."""
+        self.dismiss(yes)
 
 
 class HelpScreen(Dialog[None]):
@@ -120,9 +168,9 @@ class HelpScreen(Dialog[None]):
 
 
 def help_lines(title: str, groups: Mapping[str, Sequence[Hint]], more: Sequence[str], width: int) -> list[Line]:
-    """The help as lines; two columns when there is room."""
+    """The help as lines; two columns when there is room for whole sentences."""
     lines = [rule(Piece(f"Help: {title}", Tone.BRIGHT), width, Piece("esc back", Tone.DIM)), Line()]
-    columns = 2 if width >= 110 else 1
+    columns = 2 if width >= 160 else 1
     cell = width // columns
     for group, hints in groups.items():
         lines.append(Line((Piece(f" {group}", Tone.ACCENT),)))

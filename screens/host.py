@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -86,3 +86,9 @@ class Host(Protocol):
 
     def say(self, text: str, *, severity: Severity = "information") -> None:
         """A short remark that goes away by itself. The text is shown as it is, never as markup."""
+
+    def restart(self, processes: Sequence[str]) -> None:
+        """Drain these processes of this machine and start them afresh; says how it went."""
+
+    def read_log(self, process: str, done: Callable[[Sequence[str]], object]) -> None:
+        """Read the end of a process's log and hand it over on the event loop."""

@@ -109,12 +109,17 @@ def sparkline(values: Sequence[float], width: int) -> str:
     if len(shown) > width:
         step = len(shown) / width
         bounds = [round(index * step) for index in range(width + 1)]
-        shown = [
-            sum(shown[start:end]) / (end - start)
-            for start, end in itertools.pairwise(bounds)
-            if end > start
-        ]
+        shown = [sum(shown[start:end]) / (end - start) for start, end in itertools.pairwise(bounds) if end > start]
     top = max(shown)
     if top <= 0:
         return _BARS[0] * len(shown)
     return "".join(_BARS[min(7, math.ceil(value / top * 7))] if value > 0 else _BARS[0] for value in shown)
+
+
+def meter(ratio: float, width: int) -> str:
+    """A share as a bar of `width` cells, in eighths."""
+    cells = max(0.0, min(1.0, ratio)) * width
+    full = int(cells)
+    part = int((cells - full) * 8)
+    bar = "█" * full + (" ▏▎▍▌▋▊▉"[part] if full < width else "")
+    return bar.ljust(width, "·")[:width]

@@ -18,6 +18,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from widgets.columns import Column, Placed, lay_out
+from widgets.figures import count_text
 from widgets.palette import Palette, changed_spans, palette_of
 from widgets.pieces import Ground, Line, Piece, Tone, fitted, line, rule
 from widgets.row_book import SLICE, RowBook, Sorting, finish
@@ -92,6 +93,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         nouns: tuple[str, str] = ("row", "rows"),
         empty: str = "",
         sorting: Sorting | None = None,
+        natural: Sorting | None = None,
         row_tone: Callable[[Row], Tone | None] | None = None,
         clock: Callable[[], float] = time.time,
         id: str | None = None,  # noqa: A002 -- Textual's name
@@ -106,6 +108,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
             nouns: What one row and several rows are called, for counts.
             empty: What to say when there are no rows at all: what that means and what to do.
             sorting: The order at first; without one, as the rows are given.
+            natural: What the order in which rows are given amounts to, for the mark in the header.
             row_tone: A tone for a whole row (its plain pieces), such as dim for what is over.
             clock: Unix time, for timed cells.
             id: Widget id.
@@ -114,6 +117,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         super().__init__(id=id, classes=classes)
         self.book: RowBook[Row] = RowBook(columns, key)
         self.book.sorting = sorting or Sorting()
+        self.natural = natural or Sorting()
         self.title = title
         self.nouns = nouns
         self.empty_text = empty
@@ -263,7 +267,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
 
     def action_sort_flip(self) -> None:
         """Turn the order round."""
-        sorting = self.book.sorting
+        sorting = self._sorting
         column = sorting.column or self._layout()[0].column.key
         self.sort_by(column, descending=not sorting.descending)
 
@@ -277,8 +281,8 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
             x = event.x - GUTTER
             for placed in self._layout():
                 if placed.x <= x < placed.x + placed.width + 2:
-                    same = self.book.sorting.column == placed.column.key
-                    self.sort_by(placed.column.key, descending=not self.book.sorting.descending if same else None)
+                    same = self._sorting.column == placed.column.key
+                    self.sort_by(placed.column.key, descending=not self._sorting.descending if same else None)
                     return
         elif y >= 2:
             index = self._top + y - 2
@@ -331,6 +335,10 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
                 self._strips.clear()
             strip = self._strips[drawn] = palette.strip(drawn, width)
         return strip
+
+    @property
+    def _sorting(self) -> Sorting:
+        return self.book.sorting if self.book.sorting.column else self.natural
 
     @property
     def _width(self) -> int:
@@ -396,12 +404,12 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         if self._loaded:
             if book.filter:
                 parts += [
-                    Piece(f"  {count} of {book.total}", Tone.TEXT),
+                    Piece(f"  {count_text(count)} of {count_text(book.total)}", Tone.TEXT),
                     Piece("  /", Tone.DIM),
                     Piece(book.filter.text, Tone.ACCENT),
                 ]
             else:
-                parts.append(Piece(f"  {count}", Tone.TEXT))
+                parts.append(Piece(f"  {count_text(count)}", Tone.TEXT))
             if book.marked:
                 parts.append(Piece(f"  {len(book.marked)} marked", Tone.ACCENT))
         right: list[Piece] = []
@@ -414,7 +422,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         return rule(parts, width, right)
 
     def _header_line(self) -> Line:
-        sorting = self.book.sorting
+        sorting = self._sorting
         pieces: list[Piece] = [Piece(" " * GUTTER)]
         end = 0
         for placed in self._layout():
@@ -553,7 +561,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
 
     def _sort_step(self, by: int) -> None:
         keys = [placed.column.key for placed in self._layout()]
-        current = self.book.sorting.column
+        current = self._sorting.column
         index = keys.index(current) + by if current in keys else (0 if by > 0 else len(keys) - 1)
         self.sort_by(keys[index % len(keys)])
 
