@@ -12,9 +12,6 @@ from askpro_console.system import System
 NAME = "down"
 HELP = "stop the system: finish what runs, then shut down"
 
-LIMIT_S = 120.0
-"""Draining takes at most half a minute, and the database's shutdown as long again."""
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -40,10 +37,10 @@ def run(args: argparse.Namespace) -> int:
 
 async def _take_down(system: System, *, quiet: bool) -> None:
     """Tell which process has ended, as it happens."""
-    from backend.stack.client import take_down
+    from backend.stack.client import STOP_LIMIT_S, take_down
 
     ended: set[str] = set()
-    async for status in take_down(system.layout, limit_s=LIMIT_S):
+    async for status in take_down(system.layout, limit_s=STOP_LIMIT_S):
         for process in status.processes:
             if process.state == "stopped" and process.name not in ended:
                 ended.add(process.name)

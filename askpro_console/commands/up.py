@@ -139,4 +139,4 @@ class Progress:
 def _line(step: Step) -> str:
     mark = "ok    " if step.state == "done" else "FAILED"
     seconds = f"{step.seconds:6.1f} s" if step.seconds is not None else " " * 8
-    return harmless(f"  {mark} {seconds}  {step.name}  {step.detail}").rstrip()
+    return harmless(f"  {mark} {seconds}  {step.name}  {step.detail.partition(chr(10))[0]}").rstrip()

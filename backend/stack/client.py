@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import psutil
 
 import backend
 from backend.stack.failures import StackFailure, place_unusable
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 TIMEOUT_S = 2.0
 
 POLL_S = 0.1
+
+STOP_LIMIT_S = 120.0
+"""Draining takes at most half a minute, and the database's shutdown as long again."""
 
 START_LOG = "supervisor-start.log"
 """What a supervisor writes before its own log is open; replaced at each start."""
@@ -188,16 +192,27 @@ async def bring_up(
 ) -> AsyncIterator[Status]:
     """Start the system, or attach to the one that runs; then as `follow_start`. Failed processes get another chance."""
     supervisor = None
+    if is_running(layout):
+        await _mend(layout)
     if not is_running(layout):
         supervisor = start_detached(layout, demo=demo, environment=environment)
-    else:
-        async with ControlClient(layout) as client:
-            with contextlib.suppress(StackFailure):
-                for process in (await client.status()).processes:
-                    if process.state is ProcessState.FAILED:
-                        await client.restart(process.name)
     async for status in follow_start(layout, supervisor, limit_s=limit_s):
         yield status
+
+
+async def _mend(layout: Layout) -> None:
+    """Give failed processes of a running system another chance; see a failed supervisor off."""
+    async with ControlClient(layout) as client:
+        try:
+            status = await client.status()
+            for process in status.processes:
+                if process.state is ProcessState.FAILED:
+                    await client.restart(process.name)
+        except StackFailure:
+            return
+    if status.phase in {Phase.FAILED, Phase.STOPPING}:
+        async for _ in take_down(layout, limit_s=STOP_LIMIT_S):
+            pass
 
 
 async def take_down(layout: Layout, *, limit_s: float) -> AsyncIterator[Status]:
@@ -207,7 +222,7 @@ async def take_down(layout: Layout, *, limit_s: float) -> AsyncIterator[Status]:
     async with ControlClient(layout) as client:
         with contextlib.suppress(ControlUnavailable):
             await client.stop()
-        while is_running(layout):
+        while is_running(layout) or (last is not None and _lives(last.supervisor_pid)):
             if time.monotonic() > end:
                 raise StackFailure(
                     f"The system has not stopped within {limit_s:.0f} s.",
@@ -219,3 +234,11 @@ async def take_down(layout: Layout, *, limit_s: float) -> AsyncIterator[Status]:
                     last = status
                     yield status
             await asyncio.sleep(POLL_S)
+
+
+def _lives(pid: int) -> bool:
+    """Whether the supervisor's process still exists; it gives its lock back a moment before its end."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from backend.stack.child import LIFELINE_FD, LISTEN_FD, READY_FD
 from backend.stack.exits import ExitWatch, first_of
 from backend.stack.failures import StackFailure
+from backend.stack.last_words import OWN_MARK, last_words
 from backend.stack.logs import ProcessLog
 from backend.stack.records import ChildRecords
 from backend.stack.restarts import CRASH_WINDOW_S, CRASHES_UNTIL_FAILED, RestartPolicy
@@ -280,7 +281,7 @@ class SupervisedProcess:
                     await run.exited.wait()
                     return
             except TimeoutError:
-                self.log.line(f"[supervisor] {self.name} did not end within {stage.limit_s:g} s of {stage.signal.name}")
+                self.log.line(f"{OWN_MARK} {self.name} did not end within {stage.limit_s:g} s of {stage.signal.name}")
 
     async def _pause(self, end: _End) -> None:
         """Wait before the next life: not at all when asked for one, for ever when it has crashed too often."""
@@ -294,14 +295,14 @@ class SupervisedProcess:
             await self._again.wait()
             return
         self._enter(ProcessState.BACKOFF, end.words)
-        self.log.line(f"[supervisor] {self.name} {end.words}; starts again in {delay:.1f} s")
+        self.log.line(f"{OWN_MARK} {self.name} {end.words}; starts again in {delay:.1f} s")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await self._again.wait()
 
     def _last_words(self, words: str) -> str:
-        said = "\n".join(list(self.log.tail)[-5:])
-        return f"{CRASHES_UNTIL_FAILED} crashes within {CRASH_WINDOW_S:.0f} s; the last: {words}\n{said}".rstrip()
+        head = f"{CRASHES_UNTIL_FAILED} crashes within {CRASH_WINDOW_S:.0f} s; the last: {words}"
+        return "\n".join((head, *last_words(self.log.tail)))
 
     def _enter(self, state: ProcessState, detail: str = "") -> None:
         if state is not self.state:

@@ -105,7 +105,8 @@ class Startup:
 
     async def _end_leftovers(self, step: RunningStep) -> None:
         if service_account() is not None:
-            await asyncio.to_thread(remove_abandoned_homes)
+            # Nothing waits for it: it may delete much.
+            self._tidying = asyncio.create_task(asyncio.to_thread(remove_abandoned_homes))
         orphans = self._records.orphans()
         if not orphans:
             return
