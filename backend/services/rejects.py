@@ -148,9 +148,10 @@ class Rejects:
             self._failing = False
 
     async def _run(self) -> None:
-        while not self._stop.is_set():
+        stopping = False
+        while not stopping:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), FLUSH_S)
+                stopping = await asyncio.wait_for(self._stop.wait(), FLUSH_S)
             await self.flush()
 
     async def _measure(self, connection: Connection) -> None:
