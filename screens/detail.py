@@ -224,7 +224,8 @@ def fact_lines(facts: Sequence[tuple[str, Content]], width: int) -> list[Line]:
     row: list[Piece] = []
     count = 0
     for label, content in facts:
-        shown = fitted((Piece(f" {label:<{LABEL}}", Tone.DIM), *pieces_of(content)), cell if label else width)
+        name = Piece(f" {label:<{LABEL}}" if label else "", Tone.DIM)
+        shown = fitted((name, *pieces_of(content)), cell if label else width)
         if not label:
             if row:
                 lines.append(Line(tuple(row)))

@@ -136,13 +136,14 @@ def _traffic(business: BusinessSnapshot | None, queues: QueuesSnapshot | None, w
     if width < WIDE:
         lines = titled("Queues", queue_lines(queues, width), width) if queues else []
         if business and height >= 34:
-            lines += titled("Endpoints", route_lines(routes, width, 5), width)
+            lines += titled("Endpoints", route_lines(routes, width, 5), width, Piece("ms", Tone.FAINT))
         return lines
     left = width // 2 - 1
     most = 4 if height < 45 else 10
     left_lines = titled("Queues", queue_lines(queues, left), left) if queues else []
     right = width - left - 2
-    right_lines = titled("Endpoints", route_lines(routes, right, most), right) if business else []
+    endpoints = route_lines(routes, right, most)
+    right_lines = titled("Endpoints", endpoints, right, Piece("ms", Tone.FAINT)) if business else []
     return side_by_side(left_lines, right_lines, left)
 
 

@@ -223,9 +223,9 @@ def _right(content: Content, width: int) -> tuple[Piece, ...]:
 
 def route_lines(routes: Sequence[Timing], width: int, most: int) -> list[Line]:
     """The busiest routes: rate, percentiles, errors."""
-    name = max(16, width - 40)
+    name = max(16, width - 36)
     head = f" {'':<{name}}{'/s':>6}{'p50':>7}{'p95':>7}{'p99':>7}{'err':>6}"
-    lines = [line(Piece(head, Tone.DIM), Piece(" ms", Tone.DIM))]
+    lines = [line(Piece(head, Tone.DIM))]
     if not routes:
         return [*lines, line(Piece(" nobody asked anything in the last minute", Tone.DIM))]
     for route in sorted(routes, key=lambda entry: -entry.per_s)[:most]:

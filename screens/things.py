@@ -71,7 +71,8 @@ def _callback_entry(row: Callback) -> Entry:
 
 
 def _moment_entry(index: int, moment: Moment) -> Entry:
-    return Entry(f"{index}", moment.at, moment.kind, moment.id, moment.what, moment.state, moment.took_s)
+    what = moment.what.removeprefix(f"{moment.kind} ")
+    return Entry(f"{index}", moment.at, moment.kind, moment.id, what, moment.state, moment.took_s)
 
 
 def _run_entry(run: Run) -> Entry:
