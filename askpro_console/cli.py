@@ -101,11 +101,14 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(f"askpro {version()}")  # noqa: T201
         return 0
+    if top.command == "help":
+        top.help, top.command, top.rest = True, top.rest[0] if top.rest else None, []
     if top.help and top.command is None:
         print(help_text())  # noqa: T201
         return 0
-    if top.profile is not None:
-        os.environ["ASKPRO_PROFILE"] = top.profile
+    profile, top.rest = _taken_out("--profile", top.rest)
+    if profile := profile or top.profile:
+        os.environ["ASKPRO_PROFILE"] = profile
     _name_places_absolutely()
     if top.command is None:
         from askpro_console.start import open_console
@@ -135,10 +138,26 @@ def _run_command(name: str, rest: list[str]) -> int:
     parser = _Parser(prog=f"askpro {name}", description=sentence(command.HELP))
     _global_options(parser)
     command.configure(parser)
-    args = parser.parse_args(rest)
-    if args.profile is not None:
-        os.environ["ASKPRO_PROFILE"] = args.profile
-    return command.run(args)
+    return command.run(parser.parse_args(rest))
+
+
+def _taken_out(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The value of a global option, which may stand anywhere, and the arguments without it."""
+    value: str | None = None
+    left: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--":
+            return value, [*left, argument, *waiting]
+        if argument == option:
+            value = next(waiting, None)
+            if value is None:
+                raise WrongUsage(f"{option} needs a value.")
+        elif argument.startswith(f"{option}="):
+            value = argument.partition("=")[2]
+        else:
+            left.append(argument)
+    return value, left
 
 
 def _give_output_up() -> None:

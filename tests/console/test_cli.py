@@ -101,12 +101,32 @@ def test_an_error_is_json_when_json_was_asked_for(tmp_path: Path) -> None:
     assert "there is no profile `prodution`; did you mean `production`?" in told["error"]
 
 
-def test_a_profile_can_be_named_before_and_after_the_command(tmp_path: Path) -> None:
-    before = askpro("--profile", "production", "config", "--json", home=tmp_path)
-    after = askpro("config", "--json", "--profile", "production", home=tmp_path)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--profile", "nope", "secrets", "list"),
+        ("secrets", "--profile", "nope", "list"),
+        ("secrets", "list", "--profile", "nope"),
+        ("secrets", "list", "--profile=nope"),
+    ],
+)
+def test_a_profile_can_be_named_anywhere(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASKPRO_HOME", str(tmp_path))
+    monkeypatch.setenv("ASKPRO_PROFILE", "local")
 
-    assert json.loads(before.stdout)["profile"] == "production"
-    assert before.stdout == after.stdout
+    assert cli.main(arguments) == 2
+    assert "there is no profile `nope`" in capsys.readouterr().err
+
+
+def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["help"]) == 0
+    assert "usage: askpro" in capsys.readouterr().out
+
+    with pytest.raises(SystemExit):
+        cli.main(["help", "config"])
+    assert "--schema" in capsys.readouterr().out
 
 
 def test_a_reader_that_goes_away_is_no_error_on_the_screen(tmp_path: Path) -> None:
