@@ -61,7 +61,7 @@ class Page:
     text: str = ""
     """Long and possibly hostile: a transcript, a body, a traceback."""
     spoken: bool = False
-    """Whether the text is prose to be wrapped, not code whose lines are kept."""
+    """Whether the text is prose, to be folded at spaces."""
 
 
 TONES = {
@@ -212,13 +212,13 @@ class DetailScreen(ConsoleScreen):
         frame.display = bool(page.text)
         if page.text:
             room = max(20, (width * 2 // 5 if self.has_class("-wide") else width) - 3)
-            shown = wrapped(page.text, room, most=2000) if page.spoken else text_lines(page.text, room)
+            shown = text_lines(page.text, room, spoken=page.spoken)
             self.query_one("#text", LineView).show([rule(Piece(page.text_title, Tone.BRIGHT), room), *shown])
 
 
 def fact_lines(facts: Sequence[tuple[str, Content]], width: int) -> list[Line]:
-    """Labelled facts in one column, two from 120 cells on; a fact without a label takes a whole line."""
-    columns = 2 if width >= 120 else 1
+    """Labelled facts in one column, two from 76 cells on; a fact without a label takes a whole line."""
+    columns = 2 if width >= 76 else 1
     cell = width // columns
     lines: list[Line] = []
     row: list[Piece] = []
@@ -242,12 +242,16 @@ def fact_lines(facts: Sequence[tuple[str, Content]], width: int) -> list[Line]:
     return lines
 
 
-def text_lines(text: str, width: int) -> list[Line]:
-    """Text line by line, long lines folded, at most 2,000 lines."""
+def text_lines(text: str, width: int, *, spoken: bool = False) -> list[Line]:
+    """Text line by line with a margin, long lines folded (at spaces when it is spoken), at most 2,000 lines."""
+    room = width - 1
     lines: list[Line] = []
     for entry in text.splitlines():
-        for start in range(0, max(1, len(entry)), width):
-            lines.append(line(Piece(entry[start : start + width])))
-            if len(lines) >= 2000:
-                return [*lines, line(Piece("… and more", Tone.DIM))]
+        if spoken:
+            folded = [part.plain for part in wrapped(entry, room, most=100)] or [""]
+        else:
+            folded = [entry[start : start + room] for start in range(0, max(1, len(entry)), room)]
+        lines += [line(Piece(f" {part}")) for part in folded]
+        if len(lines) >= 2000:
+            return [*lines[:2000], line(Piece(" … and more", Tone.DIM))]
     return lines

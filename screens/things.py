@@ -121,6 +121,7 @@ class CallScreen(DetailScreen):
             entries=tuple(sorted(entries, key=lambda entry: entry.at)),
             text_title="Transcript",
             text=hide_numbers(call.transcript),
+            spoken=True,
         )
 
 

@@ -12,7 +12,7 @@ from widgets.pieces import Piece, text_of
 
 def test_facts_stand_in_two_columns_where_there_is_room() -> None:
     facts = (("Name", Piece("Anna")), ("Phone", Piece("+49••••123")), ("", Piece("whole line")), ("Tags", Piece("vip")))
-    assert len(fact_lines(facts, 80)) == 4
+    assert len(fact_lines(facts, 60)) == 4
     wide = text_of(fact_lines(facts, 120)).splitlines()
     assert ("Anna" in wide[0], "+49••••123" in wide[0], wide[1].strip(), "vip" in wide[2]) == (
         True, True, "whole line", True,
@@ -26,7 +26,8 @@ def test_phone_numbers_in_long_texts_are_masked() -> None:
 
 
 def test_long_lines_are_folded_and_endless_texts_end() -> None:
-    assert [line.plain for line in text_lines("abcdef\ngh", 4)] == ["abcd", "ef", "gh"]
+    assert [line.plain for line in text_lines("abcdef\ngh", 5)] == [" abcd", " ef", " gh"]
+    assert [line.plain for line in text_lines("ab cdef", 5, spoken=True)] == [" ab", " cdef"]
     assert len(text_lines("x\n" * 100_000, 10)) == 2001
 
 
