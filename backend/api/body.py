@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from starlette.types import Receive
 
@@ -13,6 +14,15 @@ BODY_LIMIT = 1024 * 1024
 
 BODY_TIMEOUT_S = 10.0
 """A body has to be there by then, however slowly it comes."""
+
+
+DISCARD_LIMIT = 4 * 1024 * 1024
+"""So much of a body that is too large is read and forgotten before the answer, bytes: a client that still sends when
+the connection ends may never see the answer."""
+
+DISCARD_TIMEOUT_S = 1.0
+
+EXPECT = b"expect"
 
 
 class ClientGone(Exception):
@@ -36,9 +46,11 @@ class TooSlow(Problem):
 async def read_body(
     headers: list[tuple[bytes, bytes]], receive: Receive, *, limit: int = BODY_LIMIT, timeout_s: float = BODY_TIMEOUT_S
 ) -> bytes:
-    """The whole body. Raises `TooLarge` (before reading on), `TooSlow`, `ClientGone`."""
+    """The whole body. Raises `TooLarge`, `TooSlow`, `ClientGone`; keeps no more than the limit."""
     for name, value in headers:
         if name == b"content-length" and value.isdigit() and (len(value) > 12 or int(value) > limit):
+            if not any(other == EXPECT for other, _ in headers):
+                await _discard(receive)
             raise TooLarge
     try:
         async with asyncio.timeout(timeout_s):
@@ -55,6 +67,18 @@ async def read_body(
         raise TooSlow from None
 
 
+async def _discard(receive: Receive) -> None:
+    """Read what still comes and forget it, within bounds."""
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_TIMEOUT_S):
+            while size < DISCARD_LIMIT:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+
+
 async def _read_on(body: bytearray, receive: Receive, limit: int) -> bytes:
     while len(body) <= limit:
         message = await receive()
@@ -63,6 +87,8 @@ async def _read_on(body: bytearray, receive: Receive, limit: int) -> bytes:
         body += message.get("body", b"")
         if not message.get("more_body", False):
             if len(body) > limit:
-                break
+                raise TooLarge
             return bytes(body)
+    body.clear()
+    await _discard(receive)
     raise TooLarge

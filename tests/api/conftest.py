@@ -98,9 +98,9 @@ StartApi: TypeAlias = "Callable[..., Awaitable[Api]]"
 
 
 @asynccontextmanager
-async def running_api(config: ApiConfig) -> AsyncIterator[Api]:
+async def running_api(config: ApiConfig, *, stop: asyncio.Event | None = None) -> AsyncIterator[Api]:
     """The API, served on a free port within the block."""
-    stop = asyncio.Event()
+    stop = stop or asyncio.Event()
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(config, stop=stop, on_ready=ready.set_result))
     try:
@@ -176,6 +176,15 @@ async def superuser(superuser_connection: SuperuserConnection) -> OwnConnection:
     connection = await superuser_connection()
     await connection.execute("set search_path = askpro, public")
     return connection
+
+
+async def until(condition: Callable[[], Awaitable[bool]], limit_s: float = 10.0) -> None:
+    """Wait for a condition, at most for `limit_s`."""
+    async with asyncio.timeout(limit_s):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.01)
 
 
 async def inbox(connection: OwnConnection) -> list[asyncpg.Record]:
