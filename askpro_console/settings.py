@@ -88,11 +88,11 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
 class DemoSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The demo traffic of `--demo`."""
 
-    calls_per_minute: Annotated[float, msgspec.Meta(gt=0, le=6000)] = 30.0
+    calls_per_minute: Annotated[float, msgspec.Meta(gt=0, le=6000)] = 12.0
     """Rate of simulated calls."""
     seed: Annotated[int, msgspec.Meta(ge=0)] = 1
     """Equal seeds make equal traffic."""
-    history_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 30
+    history_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 56
     """Days of history that a new demo system starts with."""
 
 

@@ -68,6 +68,28 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.differences or report.undeliverable or report.unsent else 0
 
 
+def run_demo(system: System) -> int:
+    """The demo's traffic, until told to stop. Raises NotRunning, and Refused without the provider's key."""
+    import uvloop
+
+    from backend.simulate import demo
+
+    target, settings = _target(system), system.settings.demo
+    uvloop.run(
+        demo.run_demo(
+            demo.DemoConfig(
+                api_url=target.api_url,
+                retell_key=target.retell_key,
+                postgres=target.postgres,
+                calls_per_minute=settings.calls_per_minute,
+                seed=settings.seed,
+                history_days=settings.history_days,
+            )
+        )
+    )
+    return 0
+
+
 def _order(args: argparse.Namespace) -> Order:
     """What the arguments ask for. Raises WrongUsage."""
     from backend.simulate.presets import DAY_S, PACES, Pace

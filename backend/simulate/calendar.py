@@ -52,16 +52,25 @@ class Calendar:
         return at >= len(busy) or busy[at][0] >= end
 
     def take(
-        self, rng: random.Random, business: Business, service: Service, staff: Sequence[Staff], *, extra: int = 0
+        self,
+        rng: random.Random,
+        business: Business,
+        service: Service,
+        staff: Sequence[Staff],
+        *,
+        extra: int = 0,
+        today: date | None = None,
     ) -> int:
         """Find a start at which all of `staff` are free for the service plus `extra` minutes, and block it.
 
+        It lies at least two days after today, or after `today` when that is given.
         Raises CalendarFull when there is none within the service's horizon.
         """
+        first = (today or self._today) + timedelta(days=self._first_day)
         farthest = service.horizon_days - MARGIN_DAYS - self._first_day
         while True:
             for _ in range(TRIES):
-                day = self._today + timedelta(days=self._first_day + rng.randrange(min(self._span_days, farthest)))
+                day = first + timedelta(days=rng.randrange(min(self._span_days, farthest)))
                 start = self._start(rng, day, service, staff, extra)
                 if start is None:
                     continue

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from backend.domain.vocabulary import CallOutcome, CallStatus
-from backend.simulate.businesses import Branch, Business, Staff
-from backend.simulate.calendar import Calendar
+from backend.simulate.businesses import ZONE, Branch, Business, Staff
+from backend.simulate.calendar import Calendar, CalendarFull
 from backend.simulate.calls import Booking, Contest, Odd, PlannedCall
 from backend.simulate.dice import seeded
 from backend.simulate.people import People, Person
@@ -60,6 +61,7 @@ _NAMED: dict[CallOutcome, float] = {
     CallOutcome.TRANSFER: 0.5,
 }
 """Share of calls in which the caller's name is understood."""
+SHORTEST_CALL_S = 1.0
 _CLUMP_S = 20.0
 """Contenders for one slot call within so many seconds."""
 
@@ -95,9 +97,15 @@ class Callers:
         *,
         avoid_phones: Collection[str] = (),
         faults: bool = True,
-        shortest_s: float = 1.0,
+        tempo: float = 1.0,
         longest_s: float = LONGEST_CALL_S,
+        day_by_day: bool = False,
     ) -> None:
+        """Calls last `tempo` times as long as usual.
+
+        `day_by_day`: callers book from the day of their call on, and ask for something else when nothing is free;
+        otherwise they book from the calendar's day on, and a full calendar raises `CalendarFull`.
+        """
         self._rng = seeded(seed, "callers")
         self._prefix = prefix
         self._companies = companies
@@ -108,7 +116,8 @@ class Callers:
         self._contests: dict[int, list[int]] = {}
         self._capacities: dict[int, int] = {}
         self._open_contest: list[tuple[Booking, Business, float, float]] = []
-        self._shortest_s, self._longest_s = shortest_s, longest_s
+        self._tempo, self._longest_s = tempo, longest_s
+        self._day_by_day = day_by_day
         self._count = 0
 
     @property
@@ -131,7 +140,7 @@ class Callers:
         if self._open_contest:
             rival, company, begun, length = self._open_contest.pop()
             near = begun + self._rng.uniform(0.0, _CLUMP_S)
-            length = max(length + begun - near, self._shortest_s)
+            length = max(length + begun - near, SHORTEST_CALL_S)
             return self._compose(near, company, CallOutcome.BOOKED, rival, length)
         rng = self._rng
         outcome = rng.choices(list(OUTCOMES), weights=list(OUTCOMES.values()))[0]
@@ -139,7 +148,14 @@ class Callers:
             return self._compose(at, None, CallOutcome.ENQUIRY, None, self._duration(CallOutcome.ENQUIRY))
         business = rng.choice(self._companies)
         duration = self._duration(outcome)
-        booking = self._booking(business, at, duration) if outcome is CallOutcome.BOOKED else None
+        booking = None
+        if outcome is CallOutcome.BOOKED:
+            try:
+                booking = self._booking(business, at, duration)
+            except CalendarFull:
+                if not self._day_by_day:
+                    raise
+                outcome = CallOutcome.ENQUIRY
         return self._compose(at, business, outcome, booking, duration)
 
     def follow_up(self, at: float, business: Business, person: Person | None, spoken: str | None) -> PlannedCall:
@@ -251,8 +267,8 @@ class Callers:
     def _duration(self, outcome: CallOutcome) -> float:
         median = MEDIAN_CALL_S.get(outcome)
         rng = self._rng
-        seconds = median * rng.lognormvariate(0.0, CALL_SIGMA) if median else rng.uniform(*HANGUP_S)
-        return min(max(seconds, self._shortest_s), self._longest_s)
+        seconds = self._tempo * median * rng.lognormvariate(0.0, CALL_SIGMA) if median else rng.uniform(*HANGUP_S)
+        return min(max(seconds, SHORTEST_CALL_S), self._longest_s)
 
     def _odd(self, outcome: CallOutcome, status: CallStatus) -> Odd | None:
         if not self._faults or self._rng.random() >= PER_CALL[Fault.UNKNOWN_ENUM]:
@@ -268,12 +284,12 @@ class Callers:
         branch = rng.choice(business.branches)
         service = rng.choice(business.offered(branch))
         offering = business.offering(branch, service)
+        today = datetime.fromtimestamp(at, UTC).astimezone(ZONE).date() if self._day_by_day else None
         number = len(self._contests)
-        self._contests[number] = []
         rivals = rng.choice((1, 1, 2, 3)) if rng.random() < CONTEST else 0
         names_branch = len(business.branches) > 1 and rng.random() < 0.3
         if rng.random() < ANY_STAFF:
-            start = self._calendar.take(rng, business, service, offering)
+            start = self._calendar.take(rng, business, service, offering, today=today)
             booking = Booking(branch, service, None, start, names_branch, number)
             self._capacities[number] = len(offering)
             shift = 0
@@ -282,9 +298,10 @@ class Callers:
         else:
             person: Staff = rng.choice(offering)
             shift = 15 if rivals and service.minutes > 15 and rng.random() < 0.5 else 0
-            start = self._calendar.take(rng, business, service, [person], extra=shift)
+            start = self._calendar.take(rng, business, service, [person], extra=shift, today=today)
             booking = Booking(branch, service, person, start, names_branch, number)
             self._capacities[number] = 1
+        self._contests[number] = []
         for _ in range(rivals):
             moved = booking.start + shift * rng.randrange(2)
             rival = Booking(branch, service, booking.staff, moved, names_branch, number)

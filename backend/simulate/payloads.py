@@ -66,6 +66,13 @@ def recording_url(call: PlannedCall) -> str:
     return f"https://recordings.example/{call.call_id}/recording.wav"
 
 
+def latency(call: PlannedCall) -> Json:
+    """How long the voice agent took to answer, milliseconds."""
+    rng = seeded(call.call_id, "latency")
+    medians = {"e2e": 900.0, "llm": 420.0, "asr": 90.0, "tts": 210.0}
+    return {part: _percentiles(rng, median) for part, median in medians.items()}
+
+
 def _call(call: PlannedCall, event: str, sequence: int) -> Json:
     over = event in {ENDED, ANALYZED, UNKNOWN}
     told: Json = {
@@ -94,7 +101,7 @@ def _call(call: PlannedCall, event: str, sequence: int) -> Json:
 
 
 def _after_the_call(call: PlannedCall) -> Json:
-    rng = seeded(call.call_id, "end")
+    """What the call object says once the call is over, beside what it said before."""
     told: Json = {
         "end_timestamp": call.ended_ms,
         "duration_ms": call.duration_ms,
@@ -115,12 +122,7 @@ def _after_the_call(call: PlannedCall) -> Json:
         "transcript_with_tool_calls": [*spoken, *_tool_calls(call)],
         "recording_url": recording_url(call),
         "public_log_url": f"https://recordings.example/{call.call_id}/public.log",
-        "latency": {
-            "e2e": _percentiles(rng, 900.0),
-            "llm": _percentiles(rng, 420.0),
-            "asr": _percentiles(rng, 90.0),
-            "tts": _percentiles(rng, 210.0),
-        },
+        "latency": latency(call),
     }
     return told
 

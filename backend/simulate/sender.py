@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -26,6 +27,7 @@ RETRY_AFTER_S: Final = (1.0, 3.0, 9.0)
 JITTER: Final = 0.2
 PATIENT_AFTER_S: Final = 2.0
 """Longest wait before a retry of a patient sender, which never gives up."""
+WAITS_KEPT: Final = 100_000
 OLD_S: Final = 600.0
 """Age of a stale signature; the limit is 300 s."""
 
@@ -59,7 +61,7 @@ class Ledger:
 
     fates: list[Fate]
     waits_s: list[float] = field(default_factory=list)
-    """Time to the answer of every answered attempt, seconds."""
+    """Time to the answer of answered attempts, seconds, at most the latest 100,000."""
     began_at: float = 0.0
     """Unix seconds."""
     seconds: float = 0.0
@@ -69,6 +71,57 @@ class Ledger:
     def retries(self) -> int:
         """Attempts beyond each delivery's first."""
         return sum(max(0, fate.attempts - 1) for fate in self.fates)
+
+
+class Courier:
+    """Knows how to send one delivery, and when to try again."""
+
+    def __init__(self, api_url: str, key: str, *, patient: bool = False) -> None:
+        self._key = key
+        self._patient = patient
+        self._dice = seeded("retries", api_url)
+        self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)
+        """Time to the answer of every answered attempt, seconds, the latest ones."""
+
+    async def attempt(self, connection: HttpConnection, delivery: Delivery, fate: Fate) -> bool:
+        """Send once; true when the delivery needs no further attempt."""
+        body = delivery.body()
+        if not fate.attempts:
+            fate.digest = hashlib.sha256(body).digest()
+        fate.attempts += 1
+        path = INBOUND_PATH if delivery.is_question else WEBHOOK_PATH
+        began = time.monotonic()
+        try:
+            answer = await connection.post(path, self._headers(delivery, body), body, TIMEOUT_S)
+        except NoAnswer as failed:
+            fate.in_doubt, fate.why = True, str(failed)
+        else:
+            self.waits_s.append(time.monotonic() - began)
+            for_good = 400 <= answer.status < 500 and answer.status not in {408, 429}
+            if 200 <= answer.status < 300 or (delivery.reject and for_good):
+                fate.status = answer.status
+                return True
+            fate.why = f"answered {answer.status}"
+            if fate.attempts > RETRIES and (for_good or not self._patient):
+                fate.status = answer.status
+                return True
+        return not self._patient and fate.attempts > RETRIES
+
+    def _headers(self, delivery: Delivery, body: bytes) -> bytes:
+        """Header lines with the signature that the delivery's seal asks for."""
+        if delivery.seal is Seal.ABSENT:
+            return _HEADERS
+        at_ms = int((time.time() - (OLD_S if delivery.seal is Seal.OLD else 0.0)) * 1000)
+        key = f"{self._key}-forged" if delivery.seal is Seal.WRONG else self._key
+        return b"%b%b: %b\r\n" % (_HEADERS, SIGNATURE_HEADER.encode(), retell_signature(key, body, at_ms).encode())
+
+    def wait(self, fate: Fate) -> float:
+        """Seconds before the next attempt."""
+        if self._patient:
+            wait: float = min(PATIENT_AFTER_S, 0.25 * 2.0 ** min(fate.attempts - 1, 8))
+        else:
+            wait = RETRY_AFTER_S[min(fate.attempts, len(RETRY_AFTER_S)) - 1]
+        return wait * self._dice.uniform(1.0 - JITTER, 1.0 + JITTER)
 
 
 class Sender:
@@ -85,12 +138,10 @@ class Sender:
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self._api_url = api_url
-        self._key = key
         self._connections = connections
-        self._patient = patient
+        self._courier = Courier(api_url, key, patient=patient)
         self._stop = stop or asyncio.Event()
         self._progress = progress
-        self._dice = seeded("retries", api_url)
 
     async def send(self, deliveries: Sequence[Delivery], *, speed: float | None = None) -> Ledger:
         """Send all deliveries and wait for their fates.
@@ -119,6 +170,7 @@ class Sender:
             if isinstance(result, Exception):
                 raise result
         ledger.seconds = time.monotonic() - began
+        ledger.waits_s = list(self._courier.waits_s)
         return ledger
 
     async def _feed(self, wave: _Wave, speed: float | None) -> None:
@@ -140,52 +192,12 @@ class Sender:
             while True:
                 position = await wave.waiting.get()
                 delivery, fate = wave.deliveries[position], wave.ledger.fates[position]
-                if await self._attempt(connection, delivery, fate, wave.ledger):
+                if await self._courier.attempt(connection, delivery, fate):
                     wave.settle()
                     if self._progress:
                         self._progress(wave.settled, len(wave.deliveries))
                 else:
-                    asyncio.get_running_loop().call_later(self._wait(fate), wave.waiting.put_nowait, position)
-
-    async def _attempt(self, connection: HttpConnection, delivery: Delivery, fate: Fate, ledger: Ledger) -> bool:
-        """Send once; true when the delivery needs no further attempt."""
-        body = delivery.body()
-        if not fate.attempts:
-            fate.digest = hashlib.sha256(body).digest()
-        fate.attempts += 1
-        path = INBOUND_PATH if delivery.is_question else WEBHOOK_PATH
-        began = time.monotonic()
-        try:
-            answer = await connection.post(path, self._headers(delivery, body), body, TIMEOUT_S)
-        except NoAnswer as failed:
-            fate.in_doubt, fate.why = True, str(failed)
-        else:
-            ledger.waits_s.append(time.monotonic() - began)
-            for_good = 400 <= answer.status < 500 and answer.status not in {408, 429}
-            if 200 <= answer.status < 300 or (delivery.reject and for_good):
-                fate.status = answer.status
-                return True
-            fate.why = f"answered {answer.status}"
-            if fate.attempts > RETRIES and (for_good or not self._patient):
-                fate.status = answer.status
-                return True
-        return not self._patient and fate.attempts > RETRIES
-
-    def _headers(self, delivery: Delivery, body: bytes) -> bytes:
-        """Header lines with the signature that the delivery's seal asks for."""
-        if delivery.seal is Seal.ABSENT:
-            return _HEADERS
-        at_ms = int((time.time() - (OLD_S if delivery.seal is Seal.OLD else 0.0)) * 1000)
-        key = f"{self._key}-forged" if delivery.seal is Seal.WRONG else self._key
-        return b"%b%b: %b\r\n" % (_HEADERS, SIGNATURE_HEADER.encode(), retell_signature(key, body, at_ms).encode())
-
-    def _wait(self, fate: Fate) -> float:
-        """Seconds before the next attempt."""
-        if self._patient:
-            wait: float = min(PATIENT_AFTER_S, 0.25 * 2.0 ** min(fate.attempts - 1, 8))
-        else:
-            wait = RETRY_AFTER_S[min(fate.attempts, len(RETRY_AFTER_S)) - 1]
-        return wait * self._dice.uniform(1.0 - JITTER, 1.0 + JITTER)
+                    asyncio.get_running_loop().call_later(self._courier.wait(fate), wave.waiting.put_nowait, position)
 
 
 class _Wave:
