@@ -1,0 +1,27 @@
+"""Kill -9 of every process while signed webhooks come in: nothing accepted is lost, nothing doubled, nothing left.
+
+The long form is `askpro bench kill --rounds 20`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from backend.stack.kill_loop import VICTIMS, KillLoop, KillPlan
+
+
+@pytest.mark.timeout(400)
+async def test_whatever_is_killed_under_traffic_comes_back_and_no_delivery_is_lost_or_doubled() -> None:
+    home = Path(tempfile.mkdtemp(prefix="askpro-"))
+    try:
+        report = await KillLoop(home, KillPlan(rounds=1, calls=100)).run()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    assert {recovery.victim for recovery in report.recoveries} == set(VICTIMS)
+    assert [run.shown for run in report.traffic if not run.clean] == []
+    assert report.left_over == ()
+    assert report.clean
