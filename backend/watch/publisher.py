@@ -11,15 +11,14 @@ import contextlib
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import asyncpg
+import msgspec
 
 from backend.postgres.address import PostgresAddress, Role
-from backend.postgres.pools import connect
-from backend.queue.periodic import enqueue_due
 from backend.stack.child import announce_ready, stop_event
 from backend.stack.layout import Layout
 from backend.valkey.client import ValkeyUnavailable, in_few_words, open_valkey
@@ -27,11 +26,12 @@ from backend.valkey.notices import CHANGED_CHANNEL, listen
 from backend.valkey.store import SnapshotStore
 from backend.watch import nodes
 from backend.watch.collect import Sources
-from backend.watch.connection import Connection, is_gone, open_watch_connection
+from backend.watch.connection import Connection, open_watch_connection
 from backend.watch.lane import CollectionFailed, Lane
 from backend.watch.own_node import OwnNode
-from backend.watch.schedule import COST_FACTOR, INTERVAL_S, NOTICED, NOTICED_COST_FACTOR, NOTICED_S, REST_LIMIT_S
+from backend.watch.schedule import NOTICED, NOTICED_COST_FACTOR, NOTICED_S, rest_s
 from backend.watch.snapshots import DOMAINS, Snapshot
+from backend.watch.timetable import Timetable, TimetableFailed
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +41,14 @@ ELECTION_LOCK = 7_236_010
 STAND_BY_S = 1.0
 """Time between two attempts to be elected, and between two proofs that the lock is still held."""
 
-SCHEDULE_S = 1.0
-"""Time between two looks at what is due on the schedule of periodic jobs."""
+TIMETABLE_S = 1.0
+"""Time between two looks at which periodic jobs are due."""
 
-SCHEDULE_TIMEOUT_S = 5.0
+LAST_WAIT_S = 1.0
+"""How long one who is no longer elected waits for what it began."""
+
+USUAL = 3
+"""Collections of which the shortest tells what one usually takes."""
 
 RETRY_S = (0.1, 1.0)
 """First and longest pause between two attempts to reach PostgreSQL."""
@@ -92,7 +96,9 @@ class Publisher:
         quick = self._lane()
         slow = self._lane()
         self._lanes = {domain: quick if domain in NOTICED else slow for domain in DOMAINS}
+        self._timetable = Timetable(config.postgres, application=f"{APPLICATION}-timetable")
         self._latest: dict[str, Snapshot] = {}
+        self._took: dict[str, deque[float]] = {}
         self._wake = {domain: asyncio.Event() for domain in NOTICED}
         self._troubles: dict[str, str] = {}
         self.elected = asyncio.Event()
@@ -107,12 +113,16 @@ class Publisher:
                 tasks.create_task(self._stand_for_election())
         finally:
             self.elected.clear()
-            for lane in self._lanes.values():
-                lane.close()
+            self._drop_connections()
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(1.0):
                     await self._own.aclose()
                     await self._store.aclose()
+
+    def _drop_connections(self) -> None:
+        self._timetable.close()
+        for lane in self._lanes.values():
+            lane.close()
 
     def _lane(self) -> Lane:
         return Lane(self._config.postgres, Role.WATCH, application=APPLICATION)
@@ -145,7 +155,7 @@ class Publisher:
         logger.info("elected as the publisher")
         await self._remember()
         loops = [asyncio.create_task(self._keep_publishing(domain), name=f"publish-{domain}") for domain in DOMAINS]
-        loops.append(asyncio.create_task(self._keep_schedule(), name="keep-schedule"))
+        loops.append(asyncio.create_task(self._keep_timetable(), name="timetable"))
         loops.append(asyncio.create_task(self._prove(connection), name="prove-election"))
         self.elected.set()
         try:
@@ -153,9 +163,12 @@ class Publisher:
             for task in done:
                 task.result()
         finally:
+            # Without their connections the loops end at once; asked politely they would wait for a dead link.
+            self.elected.clear()
+            self._drop_connections()
             for task in loops:
                 task.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            await asyncio.wait(loops, timeout=LAST_WAIT_S)
 
     async def _prove(self, connection: Connection) -> None:
         """Ask for proof that the lock's connection lives; raises when it does not."""
@@ -187,7 +200,7 @@ class Publisher:
                 # Before the collection: what changes while it runs may be unseen by it and must bring another.
                 wake.clear()
             took_s = await self._publish(domain)
-            due = began + min(max(INTERVAL_S[domain], COST_FACTOR * took_s), REST_LIMIT_S)
+            due = began + rest_s(domain, took_s)
             if wake is not None:
                 await asyncio.sleep(began + max(NOTICED_S, NOTICED_COST_FACTOR * took_s) - time.monotonic())
 
@@ -205,7 +218,7 @@ class Publisher:
                 await wake.wait()
 
     async def _publish(self, domain: str) -> float:
-        """Collect and publish once; how long the database took, seconds."""
+        """Collect and publish once; how long that takes the database at its best lately, seconds."""
         sources = Sources(
             valkey=self._store.client if "valkey" not in self._troubles else None,
             previous=self._latest.get(domain),
@@ -222,6 +235,8 @@ class Publisher:
             self._trouble(domain, str(error))
             return 0.0
         self._over(domain)
+        took_s = self._usually(domain, snapshot.took_ms / 1000.0)
+        snapshot = msgspec.structs.replace(snapshot, due_s=rest_s(domain, took_s))
         self._latest[domain] = snapshot
         try:
             await self._store.put(snapshot)
@@ -230,32 +245,22 @@ class Publisher:
         else:
             self._over("valkey")
             self._ready()
-        return snapshot.took_ms / 1000.0
+        return took_s
 
-    async def _keep_schedule(self) -> None:
-        """Put in the periodic jobs that are due, as the workers would: watching itself may change nothing."""
-        connection: Connection | None = None
-        try:
-            while True:
-                try:
-                    if connection is None:
-                        connection = await connect(
-                            self._config.postgres,
-                            Role.WORKER,
-                            application=f"{APPLICATION}-schedule",
-                            command_timeout=SCHEDULE_TIMEOUT_S,
-                        )
-                    await enqueue_due(connection, datetime.now(UTC))
-                    self._over("schedule")
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
-                    self._trouble("schedule", in_few_words(error))
-                    if connection is not None and is_gone(error):
-                        connection.terminate()
-                        connection = None
-                await asyncio.sleep(SCHEDULE_S)
-        finally:
-            if connection is not None:
-                connection.terminate()
+    def _usually(self, domain: str, took_s: float) -> float:
+        """What a collection of this domain takes: the shortest of the last few, for one may be slow by chance."""
+        lately = self._took.setdefault(domain, deque(maxlen=USUAL))
+        lately.append(took_s)
+        return min(lately)
+
+    async def _keep_timetable(self) -> None:
+        while True:
+            try:
+                await self._timetable.keep()
+                self._over("timetable")
+            except TimetableFailed as error:
+                self._trouble("timetable", str(error))
+            await asyncio.sleep(TIMETABLE_S)
 
     async def _tell_of_node(self) -> None:
         row = await self._own.look()

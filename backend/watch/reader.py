@@ -107,7 +107,7 @@ class SnapshotReader:
         stored = await self._from_store(domain, reasons)
         if stored is not None and self._remember(memory, stored.snapshot, stored.age_s):
             source = "valkey"
-        if stored is not None and stored.age_s <= live_s(domain):
+        if stored is not None and stored.age_s <= live_s(domain, stored.snapshot.due_s):
             return self._reading(domain, "valkey", None)
         if stored is not None:
             reasons.append(f"no new snapshot for {stored.age_s:.0f} s: is a publisher running?")
@@ -257,7 +257,7 @@ class SnapshotReader:
         if memory.snapshot is None:
             return Reading(domain, None, "nowhere", None, error or "nothing was collected yet", "unknown")
         age = time.monotonic() - memory.born
-        freshness: Freshness = "live" if age <= live_s(domain) else "stale"
+        freshness: Freshness = "live" if age <= live_s(domain, memory.snapshot.due_s) else "stale"
         return Reading(domain, memory.snapshot, source, age, error, freshness)
 
 

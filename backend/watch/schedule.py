@@ -32,6 +32,11 @@ REST_LIMIT_S = 10.0
 assert set(INTERVAL_S) == set(DOMAINS)
 
 
-def live_s(domain: str) -> float:
-    """A snapshot younger than this is live; an older one is stale."""
-    return max(3.0, 3.0 * INTERVAL_S[domain])
+def rest_s(domain: str, took_s: float) -> float:
+    """Time from one collection's begin to the next one's, when a collection takes so long."""
+    return min(max(INTERVAL_S[domain], COST_FACTOR * took_s), REST_LIMIT_S)
+
+
+def live_s(domain: str, due_s: float | None = None) -> float:
+    """A snapshot younger than this is live, an older one is stale; `due_s` is when its publisher promised the next."""
+    return max(3.0, 3.0 * INTERVAL_S[domain], 2.0 * due_s + 1.0 if due_s is not None else 0.0)

@@ -24,6 +24,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """How long the collector's round trip lasted."""
     node: str = ""
     """The node whose publisher took it."""
+    due_s: float | None = None
+    """When the next one is due after this one: a publisher slows down where looking is dear."""
     notes: tuple[str, ...] = ()
     """Why a figure is unknown, or what was left out (in words, for a person)."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -267,3 +269,13 @@ async def reject(api: Connection, counts: dict[str, int]) -> None:
 def within(value: float, expected: float, tolerance: float) -> bool:
     """Whether two figures agree within the tolerance."""
     return abs(value - expected) <= tolerance
+
+
+async def until(condition: Callable[[], Awaitable[object]], what: str, seconds: float = 20.0) -> None:
+    """Wait until the condition holds; fails with `what` after so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await condition():  # noqa: ASYNC110  # what is asked has no event to wait for
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"never: {what}") from None
