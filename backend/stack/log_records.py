@@ -26,8 +26,11 @@ QUEUE_LIMIT = 10_000
 
 FLUSH_S = 1.0
 
-LINE_LIMIT = 64 * 1024
-"""Longest line in characters; a longer message is cut."""
+TEXT_LIMIT = 8 * 1024
+"""Longest message or value in characters; more is cut."""
+
+TRACEBACK_LIMIT = 32 * 1024
+"""Of a longer traceback, the end is kept."""
 
 CONSOLE_FILE_BYTES = 5 * 1024 * 1024
 CONSOLE_FILES = 3
@@ -43,16 +46,18 @@ SECRET_KEY = re.compile(
 )
 """Fields with such a name are never shown, whatever they hold."""
 
+# Every repetition that could start anywhere has a bound: callers choose much of what is logged, and a pattern that
+# looks at long text again and again would stop the process that logs it.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {HIDDEN}"),
-    (re.compile(r"(?<![A-Za-z0-9])(sk|ap|key)_(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{8,}"), rf"\1_{HIDDEN}"),
-    (re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@"), rf"\1:{HIDDEN}@"),
+    (re.compile(r"(?<![A-Za-z0-9])(sk|ap|key)_(?=[A-Za-z_-]{0,40}\d)[A-Za-z0-9_-]{8,}"), rf"\1_{HIDDEN}"),
+    (re.compile(r"(?<=://)([^/\s:@]{0,128}):[^/\s@]{1,512}@"), rf"\1:{HIDDEN}@"),
     (re.compile(r"(?i)\bv=\d+,d=[0-9a-f]+"), f"v={HIDDEN},d={HIDDEN}"),
     (
         re.compile(r"(?i)\b((?:api[_-]?key|secret|token|password|passphrase)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&)}]{4,}"),
         rf"\1{HIDDEN}",
     ),
-    (re.compile(r"[A-Za-z0-9._%+-]+@((?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})"), rf"{HIDDEN}@\1"),
+    (re.compile(r"[A-Za-z0-9._%+-]{1,64}@((?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})"), rf"{HIDDEN}@\1"),
 )
 _PHONE = re.compile(
     r"(?<![\w.+-])(?:\+|00)[1-9](?:[ /()-]?\d){6,14}(?![\w-])|(?<![\w.+:-])0[1-9]\d{1,4}[ /-]?\d{5,9}(?![\w.:-])"
@@ -63,7 +68,7 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 def redact(text: str) -> str:
-    """`text` without secrets, phone numbers and the names in e-mail addresses."""
+    """`text` without secrets, phone numbers and the names in e-mail addresses; in time linear in its length."""
     if not _SUSPICIOUS.search(text):
         return text
     for pattern, instead in _PATTERNS:
@@ -91,7 +96,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "process": self._process,
             "pid": record.process,
-            "message": redact(record.getMessage())[:LINE_LIMIT],
+            "message": redact(record.getMessage()[:TEXT_LIMIT]),
         }
         for key, value in record.__dict__.items():
             if key not in _STANDARD:
@@ -99,7 +104,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:
-            told["exception"] = redact(record.exc_text)[-LINE_LIMIT // 2 :]
+            told["exception"] = redact(record.exc_text[-TRACEBACK_LIMIT:])
         return json.dumps(told, ensure_ascii=True, default=str)
 
 
@@ -112,7 +117,7 @@ def _harmless(key: str, value: object) -> object:
         return [_harmless("", inner) for inner in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return redact(str(value))[:LINE_LIMIT]
+    return redact(str(value)[:TEXT_LIMIT])
 
 
 def _utc(seconds: float) -> str:

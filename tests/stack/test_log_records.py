@@ -67,6 +67,15 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert redact(text) == text
 
 
+@pytest.mark.timeout(20)  # Patterns that look at the same text again and again take minutes.
+@pytest.mark.parametrize(
+    "piece", ["a", "+1 ", "a.b-", "key_", "key_a", "://a", "x@a-", "0123 ", "secret:", "bearer ", "v=1,"]
+)
+@pytest.mark.parametrize("end", ["+", "@", "@x.", ":@", "key_", " d="])
+def test_hostile_text_of_any_length_is_redacted_at_once(piece: str, end: str) -> None:
+    redact(piece * (50_000 // len(piece)) + end)
+
+
 def test_a_line_has_utc_time_process_and_the_extra_fields() -> None:
     told = line("took %d jobs", 3, extra={"queue": "webhooks", "count": 3})
 
@@ -212,3 +221,7 @@ def test_a_sink_that_takes_nothing_does_not_hold_the_end_up(restored: None, monk
 
     assert not held.is_set()
     held.set()
+
+
+def test_a_very_long_message_is_cut() -> None:
+    assert line("x" * 100_000)["message"] == "x" * log_records.TEXT_LIMIT
