@@ -7,10 +7,12 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.segment import Segment, Segments
 from textual.app import App
+from textual.filter import Monochrome, NoColor
 
 from askpro_console import modes
 from askpro_console.actions import ACTIONS, BY_ID, Action, Danger, valid_on
@@ -57,7 +59,7 @@ def _start_screen() -> ConsoleScreen:
 class AskProApp(App[int]):
     """The console. Implements `screens.host.Host`."""
 
-    CSS_PATH = "console.tcss"
+    CSS_PATH = Path(__file__).with_name("console.tcss")
     TITLE = "AskPro"
     ENABLE_COMMAND_PALETTE = False
     ALLOW_SELECT = False
@@ -87,6 +89,9 @@ class AskProApp(App[int]):
         self.DEFAULT_MODE = first  # type: ignore[misc]  # a class variable there
         super().__init__()
         self.sitting = sitting or Sitting()
+        if self.no_color:
+            # Textual would turn colours into greys; `NO_COLOR` means none at all, attributes carry what matters.
+            self._filters = [kept for kept in self._filters if not isinstance(kept, Monochrome)] + [NoColor()]
         self._filters.append(HarmlessLines())
         for theme in THEMES:
             self.register_theme(theme)

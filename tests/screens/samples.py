@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import random
 
-from backend.watch.snapshots import CallRow, CallsSnapshot, Trend
+import msgspec
+
+from backend.watch.snapshots import (
+    CacheFigures,
+    CallRow,
+    CallsSnapshot,
+    FleetSnapshot,
+    NodeRow,
+    ProcessRow,
+    Trend,
+    WorkerRow,
+)
 
 NOW = 1_763_989_200.0
 """Mon 24 Nov 2025 14:00:00 in Berlin."""
@@ -62,3 +73,71 @@ def calls_snapshot(count: int = 300, *, now: float = NOW, seed: int = 1) -> Call
         per_minute=Trend(values=tuple(float(dice.randrange(0, 9)) for _ in range(60)), step_s=60, unit="calls"),
         rows=tuple(call_row(number, now=now, seed=seed) for number in range(count)),
     )
+
+
+def fleet_snapshot(*, now: float = NOW, seed: int = 1) -> FleetSnapshot:
+    """One machine with all its processes, one of which is in trouble, and a second machine that only works."""
+    dice = random.Random(seed)
+    queues = (("webhooks", 30), ("appointments", 15), ("default", 20), ("notifications", 10))
+    names = ("postgres", "valkey", "api", *(f"worker-{queue}" for queue, _ in queues), "publisher")
+    processes = tuple(
+        ProcessRow(
+            name=name,
+            pid=4000 + index,
+            state="backoff" if name == "worker-notifications" else "ready",
+            rss_bytes=(60 + dice.randrange(40)) * 1024 * 1024,
+            cpu_ratio=dice.random() / 5,
+            restarts=4 if name == "worker-notifications" else 0,
+            since=now - 7200,
+            detail="ended with exit code 1, starts again in 4 s" if name == "worker-notifications" else "",
+        )
+        for index, name in enumerate(names)
+    )
+    workers = tuple(
+        WorkerRow(
+            id=f"{node}-{queue}",
+            node=node,
+            queue=queue,
+            pid=base + index,
+            version="0.1.0",
+            concurrency=slots,
+            busy=min(slots, dice.randrange(slots + 1)),
+            done=dice.randrange(100_000),
+            rss_bytes=80 * 1024 * 1024,
+            state="running",
+            started_at=now - 7200,
+            heartbeat_at=now - (44 if queue == "default" else 1),
+        )
+        for node, base in (("node-1", 4003), ("node-2", 9003))
+        for index, (queue, slots) in enumerate(queues)
+    )
+    node = NodeRow(
+        node="node-1",
+        version="0.1.0",
+        seen_at=now,
+        cpu_ratio=0.31,
+        cores=4,
+        load_1m=1.2,
+        memory_used_bytes=int(2.1 * 2**30),
+        memory_total_bytes=8 * 2**30,
+        disk_used_bytes=41 * 2**30,
+        disk_total_bytes=100 * 2**30,
+        net_in_bytes_per_s=1_200_000,
+        net_out_bytes_per_s=300_000,
+        uptime_s=3 * 86400,
+        processes=processes,
+    )
+    cache = CacheFigures(
+        up=True, version="9.1.2", used_bytes=41 * 2**20, max_bytes=256 * 2**20, keys=812, keys_without_ttl=0, evicted=0,
+        clients=9, commands_per_s=212.0,
+    )  # fmt: skip
+    return FleetSnapshot(taken_at=now, node="node-1", nodes=(node,), workers=workers, cache=cache, publisher="node-1")
+
+
+def fleet_with_text(snapshot: FleetSnapshot, text: str) -> FleetSnapshot:
+    """The same with `text` in every place that could come from outside."""
+    node = snapshot.nodes[0]
+    processes = tuple(msgspec.structs.replace(row, name=text, state=text, detail=text) for row in node.processes)
+    nodes = (msgspec.structs.replace(node, node=text, version=text, processes=processes),)
+    cache = msgspec.structs.replace(snapshot.cache, version=text)
+    return msgspec.structs.replace(snapshot, nodes=nodes, cache=cache, publisher=text)

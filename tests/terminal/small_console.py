@@ -1,0 +1,118 @@
+"""The console on this terminal over snapshots made up for tests: `python -m tests.terminal.small_console`.
+
+Everything but the data is the real thing: driver, terminal guard, app, screens. Settings by environment:
+`SAMPLE_TEXT` is put into every text that a caller or provider could have written; `HEARTBEATS` names a file to which
+the event loop writes a byte twenty times a second; `NOISE` is written to descriptor 2 once the console runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import traceback
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from askpro_console.app import AskProApp, Sitting
+from askpro_console.terminal_driver import ConsoleDriver
+from askpro_console.terminal_guard import TerminalGuard
+from askpro_console.themes import suitable_theme
+from backend.watch.reader import Reading
+from backend.watch.snapshots import CallsSnapshot, Snapshot
+from tests.screens import samples
+
+
+class SampleReader:
+    """Reads made-up snapshots."""
+
+    async def read(self, domain: str) -> Reading:
+        """The domain's sample; nothing for domains without one."""
+        snapshot = sample(domain, os.environ.get("SAMPLE_TEXT", ""))
+        if snapshot is None:
+            return Reading(domain, None, "nowhere", None, "nothing was collected yet", "unknown")
+        return Reading(domain, snapshot, "valkey", 0.2, None, "live")
+
+    async def changes(self) -> AsyncIterator[str]:
+        """Everything, four times a second."""
+        while True:
+            for domain in ("business", "calls", "appointments", "queues", "database", "fleet"):
+                yield domain
+            await asyncio.sleep(0.25)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def sample(domain: str, text: str) -> Snapshot | None:
+    """A snapshot with `text` in the place of everything that comes from outside."""
+    if domain == "calls":
+        calls = samples.calls_snapshot(60, now=time.time())
+        if text:
+            calls = with_text(calls, text)
+        return calls
+    if domain == "fleet":
+        fleet = samples.fleet_snapshot(now=time.time())
+        return samples.fleet_with_text(fleet, text) if text else fleet
+    return None
+
+
+def with_text(snapshot: CallsSnapshot, text: str) -> CallsSnapshot:
+    """Calls whose every text is hostile."""
+    rows = tuple(
+        msgspec.structs.replace(
+            row, caller=text, summary=text, company=text, branch=text, from_number=text, outcome=text, sentiment=text
+        )
+        for row in snapshot.rows
+    )
+    return msgspec.structs.replace(snapshot, rows=rows)
+
+
+class WatchedApp(AskProApp):
+    """Writes heartbeats and noise when asked to."""
+
+    async def _on_ready(self) -> None:
+        if noise := os.environ.get("NOISE"):
+            os.write(2, noise.encode())
+        if path := os.environ.get("HEARTBEATS"):
+            self._beats = asyncio.create_task(beat(Path(path)))
+
+
+async def beat(path: Path) -> None:
+    """A byte every 50 ms."""
+    with path.open("ab", buffering=0) as file:
+        while True:
+            file.write(b".")
+            await asyncio.sleep(0.05)
+
+
+async def connect() -> SampleReader:
+    """The reader."""
+    return SampleReader()
+
+
+def main() -> int:
+    """Run it."""
+    with TerminalGuard(None) as guard:
+        ConsoleDriver.output = guard.output
+        sitting = Sitting(user="anna", theme=suitable_theme(os.environ.get("THEME", "auto"), os.environ))
+        app = WatchedApp(connect, sitting, first=os.environ.get("FIRST", "calls"))
+        app.driver_class = ConsoleDriver
+
+        def leave() -> None:
+            if app._loop is not None:
+                app._loop.call_soon_threadsafe(app.exit, 0)
+
+        guard.on_signal(leave)
+        code = app.run()
+    if app.fault is not None:
+        traceback.print_exception(app.fault)
+    if guard.signalled is None:
+        print("farewell")  # noqa: T201
+    return code or 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

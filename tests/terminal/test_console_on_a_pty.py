@@ -1,0 +1,174 @@
+"""The console on a real pty: hostile text, signals, pastes, sizes, colours, terminals that do not read."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import signal
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.terminal.terminals import Terminal
+
+CONSOLE = (sys.executable, "-m", "tests.terminal.small_console")
+
+ALTERNATE_OFF = b"\x1b[?1049l"
+CURSOR_ON = b"\x1b[?25h"
+MOUSE_OFF = b"\x1b[?1003l"
+
+HOSTILE = {
+    "clipboard": "Ann\x1b]52;c;aGFja2Vk\x07a",
+    "title": "Ann\x1b]0;hacked\x07a",
+    "clear": "Ann\x1b[2Ja",
+    "c1 csi": "Ann\x9b2Ja",
+    "link": "Ann\x1b]8;;http://hacked\x1b\\a",
+    "override": "Ann\u202egnp.exe",
+    "nul": "Ann",
+    "markup": "[/nope][@click=app.quit]Ann[/]",
+    "marks": "A" + "\u0301" * 300,
+    "long": "Ann " + "x" * 10_000,
+    "wide": "安" * 200,
+}
+
+
+@pytest.fixture
+def console() -> Iterator[Terminal]:
+    """The small console, its first frame drawn."""
+    with Terminal(CONSOLE) as terminal:
+        terminal.until_shows("Calls", "Started", "LIVE")
+        yield terminal
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_text_is_shown_harmlessly_on_every_screen(kind: str) -> None:
+    environment = {"SAMPLE_TEXT": HOSTILE[kind]}
+    with Terminal(CONSOLE, columns=200, rows=40, environment=environment) as terminal:
+        terminal.until_shows("Calls", "LIVE")
+        terminal.press("9")
+        terminal.until_shows("Fleet", "Machines")
+        terminal.press("2")
+        terminal.until_shows("Started")
+        output = terminal.output
+    escapes = set(re.findall(rb"\x1b(?:\[[?<>=]?[0-9;:]*[a-zA-Z$]|\][0-9]+)", output))
+    assert not {escape for escape in escapes if escape.startswith((b"\x1b]0", b"\x1b]52", b"\x1b]8", b"\x1b[2J"))}
+    assert b"\x00" not in output
+    text = codecs.getincrementaldecoder("utf-8")().decode(output)
+    assert not re.search("[\u0080-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", text)
+    assert not re.search("\u0301{9}", text)
+    assert not re.search("x{500}", text)
+
+
+def test_markup_in_a_name_is_shown_as_it_is() -> None:
+    with Terminal(CONSOLE, columns=140, environment={"SAMPLE_TEXT": HOSTILE["markup"]}) as terminal:
+        terminal.until_shows("[/nope][@click=app.quit]Ann")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_restores_the_terminal_and_ends_the_console(console: Terminal, number: signal.Signals) -> None:
+    before = termios.tcgetattr(console.process.fd)
+    assert not before[3] & termios.ECHO
+    console.process.kill(number)
+    assert console.until_ended() == 0
+    console.until(lambda: ALTERNATE_OFF in console.output, "the shell's screen")
+    assert CURSOR_ON in console.output
+    assert MOUSE_OFF in console.output
+
+
+def test_the_terminal_is_given_back_when_the_user_quits(console: Terminal) -> None:
+    console.press("q")
+    assert console.until_ended() == 0
+    console.until(lambda: b"farewell" in console.output, "the farewell")
+    output = console.output
+    assert output.rindex(ALTERNATE_OFF) < output.rindex(b"farewell")
+    assert CURSOR_ON in output
+    assert MOUSE_OFF in output
+
+
+def test_a_closed_terminal_ends_the_console(console: Terminal) -> None:
+    os.close(console.process.fd)
+    console.process.closed = True
+    console.until(lambda: not console.process.isalive(), "the end")
+
+
+def test_a_signal_ends_the_console_even_when_the_terminal_does_not_read(console: Terminal) -> None:
+    console.stop_reading()
+    for _ in range(40):
+        console.press("9", "2")
+    console.process.kill(signal.SIGTERM)
+    console.until(lambda: not console.process.isalive(), "the end")
+
+
+def test_the_event_loop_lives_while_the_terminal_does_not_read(tmp_path: Path) -> None:
+    beats = tmp_path / "beats"
+    with Terminal(CONSOLE, environment={"HEARTBEATS": str(beats)}) as terminal:
+        terminal.until_shows("LIVE")
+        terminal.stop_reading()
+        for _ in range(60):
+            terminal.press("9", "2")
+        before = beats.stat().st_size
+        terminal.until(lambda: beats.stat().st_size > before + 60, "heartbeats")
+        terminal.go_on_reading()
+        terminal.press("9")
+        terminal.until_shows("Machines")
+
+
+def test_what_a_library_prints_on_descriptor_two_does_not_reach_the_screen() -> None:
+    with Terminal(CONSOLE, environment={"NOISE": "NOISE-ON-STDERR"}) as terminal:
+        terminal.until_shows("LIVE")
+        terminal.press("q")
+        terminal.until_ended()
+        assert b"NOISE-ON-STDERR" not in terminal.output
+
+
+@pytest.mark.parametrize("data", [b"a" * 1_000_000, b"\x1b[31mX" * 15_000], ids=["a megabyte", "with escapes"])
+def test_a_paste_is_cut_short_and_freed_of_escapes(console: Terminal, data: bytes) -> None:
+    memory = console.resident_bytes()
+    console.press("/")
+    console.until_shows("word without")
+    console.paste(data)
+    console.press("enter")
+    console.until_shows("0 of 60")
+    assert console.resident_bytes() < memory + 20 * 1024 * 1024
+    console.press("esc")
+    console.until(lambda: "of 60" not in console.text, "the filter to be gone")
+
+
+@pytest.mark.parametrize("size", [(20, 5), (1, 1), (39, 12), (120, 9)])
+def test_a_terminal_too_small_says_so_and_comes_back(console: Terminal, size: tuple[int, int]) -> None:
+    console.resize(*size)
+    if size[0] >= 9:
+        console.until_shows("Too small")
+    console.resize(120, 40)
+    console.until_shows("Started", "Caller", "1 Pulse")
+    assert "Too small" not in console.text
+
+
+def test_a_storm_of_sizes_does_no_harm(console: Terminal) -> None:
+    for step in range(60):
+        console.resize(20 + step * 37 % 180, 3 + step * 11 % 50)
+    console.resize(120, 40)
+    console.until_shows("Started", "Caller", "1 Pulse")
+
+
+def test_no_color_leaves_no_colour() -> None:
+    with Terminal(CONSOLE, environment={"NO_COLOR": "1"}) as terminal:
+        terminal.until_shows("LIVE", "Started")
+        assert terminal.colours() == {("default", "default")}
+
+
+def test_sixteen_colours_suffice() -> None:
+    with Terminal(CONSOLE, environment={"THEME": "ansi"}) as terminal:
+        terminal.until_shows("LIVE", "Started")
+        assert not [colour for pair in terminal.colours() for colour in pair if re.fullmatch("[0-9a-f]{6}", colour)]
+
+
+@pytest.mark.parametrize("theme", ["night", "day", "clear"])
+def test_every_theme_draws(theme: str) -> None:
+    with Terminal(CONSOLE, environment={"THEME": theme}) as terminal:
+        terminal.until_shows("LIVE", "Started")
+        assert len(terminal.colours()) > 3
