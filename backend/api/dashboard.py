@@ -5,10 +5,8 @@ However many ask, the snapshots are read once a second at most, and while they a
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
-import time
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
@@ -16,19 +14,14 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from backend.api.access import require_reader
+from backend.api.coalesced import Coalesced, Readings
 from backend.api.problems import Problem, send_bytes
 from backend.api.resources import Resources
-from backend.watch.reader import Reading, SnapshotReader
 from backend.watch.snapshots import BusinessSnapshot, CallRow, CallsSnapshot, CompanyRow, Snapshot
 
 DASHBOARD = "/api/dashboard"
 
 DOMAINS = ("business", "calls", "queues")
-
-LOAD_EVERY_S = 1.0
-
-OLDEST_S = 5.0
-"""An answer older than this is not given while a newer one is on its way."""
 
 _slug = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _encode = msgspec.json.Encoder().encode
@@ -70,23 +63,21 @@ class Page:
 
 
 @dataclass(slots=True)
-class Load:
-    """What one reading of the snapshots gave, and the pages that were made of it."""
+class Pages:
+    """What one load of the snapshots became, page by page."""
 
-    readings: dict[str, Reading]
-    at: float
-    """By the monotonic clock."""
-    pages: dict[str, Page] = field(default_factory=dict)
+    readings: Readings
+    ready: dict[str, Page] = field(default_factory=dict)
     """By company; the empty name stands for all."""
 
     def page(self, company: str) -> Page | None:
         """The page of one company, or of all when `company` is empty; None when there is no such company."""
-        page = self.pages.get(company)
+        page = self.ready.get(company)
         if page is None:
             content = self._company(company) if company else self._whole()
             if content is None:
                 return None
-            page = self.pages[company] = page_of(content)
+            page = self.ready[company] = page_of(content)
         return page
 
     def _origins(self) -> dict[str, Origin]:
@@ -119,48 +110,22 @@ def page_of(content: msgspec.Struct) -> Page:
     return Page(body=body, etag=b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode())
 
 
-class Coalesced:
-    """Reads the snapshots for everybody at once."""
-
-    def __init__(self) -> None:
-        self._load: Load | None = None
-        self._loading: asyncio.Task[Load] | None = None
-
-    async def load(self, reader: SnapshotReader) -> Load:
-        """What was read within the last second; else, while that is read anew, what was read before."""
-        load = self._load
-        now = time.monotonic()
-        if load is not None and now - load.at < LOAD_EVERY_S:
-            return load
-        if self._loading is None:
-            self._loading = asyncio.create_task(self._read(reader), name="dashboard-load")
-        if load is not None and now - load.at < OLDEST_S:
-            return load
-        return await asyncio.shield(self._loading)
-
-    async def _read(self, reader: SnapshotReader) -> Load:
-        try:
-            started = time.monotonic()
-            readings = await asyncio.gather(*(reader.read(domain) for domain in DOMAINS))
-            self._load = Load(dict(zip(DOMAINS, readings, strict=True)), started)
-            return self._load
-        finally:
-            self._loading = None
-
-
 class Dashboard:
     """Answers `GET /api/dashboard[?company=SLUG]`."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._coalesced = Coalesced()
+        self._snapshots = Coalesced(DOMAINS)
+        self._pages: Pages | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         require_reader(scope, self._resources.config.dashboard_token)
         company = wanted_company(scope["query_string"])
-        load = await self._coalesced.load(self._resources.running.reader)
-        page = load.page(company)
+        readings = await self._snapshots.load(self._resources.running.reader)
+        if self._pages is None or self._pages.readings is not readings:
+            self._pages = Pages(readings)
+        page = self._pages.page(company)
         if page is None:
             raise Problem(404)
         cache = [(b"etag", page.etag), (b"cache-control", b"private, max-age=1")]

@@ -1,21 +1,18 @@
-"""This process's own figures in the Prometheus text format (version 0.0.4).
+"""This process's own figures in the Prometheus text format.
 
 Names and labels follow TRUST §4.2: base units, `_total`, no label whose values strangers choose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from backend.api.resources import Resources
 from backend.api.timings import RouteTimings
-
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+from backend.watch.prometheus import family, sample
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """OpenTelemetry's bounds for `http.server.request.duration`."""
-
-Labels = Mapping[str, str]
 
 
 def own_figures(resources: Resources) -> str:
@@ -79,21 +76,3 @@ def requests(routes: Mapping[str, RouteTimings]) -> list[str]:
         ),
     )
     return lines
-
-
-def family(name: str, kind: str, text: str, samples: Iterable[tuple[Labels, float]]) -> list[str]:
-    """The lines of one metric family."""
-    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *(sample(name, *each) for each in samples)]
-
-
-def sample(name: str, labels: Labels, value: float) -> str:
-    """One line: a value with its labels."""
-    if not labels:
-        return f"{name} {value!r}"
-    inside = ",".join(f'{label}="{escaped(text)}"' for label, text in labels.items())
-    return f"{name}{{{inside}}} {value!r}"
-
-
-def escaped(text: str) -> str:
-    """A label's value as the format wants it."""
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
