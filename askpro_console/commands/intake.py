@@ -188,7 +188,7 @@ def _assign(system: System, args: argparse.Namespace) -> int:
             system, lambda connection: plan_assignment(connection, args.target, company, branch or None), changes=True
         )
     except AssignmentRefused as refused:
-        raise Refused(str(refused), _hint(branch or company, refused.choices)) from refused
+        raise Refused(str(refused), _hint(refused.given, refused.choices)) from refused
     what = f"{plan.target} to {plan.place.company}" + (f" / {plan.place.branch}" if plan.place.branch else "")
     if args.dry_run:
         _tell_assignment(plan, f"Would assign {what} and release {plan.waiting:,} deliveries.", as_json=args.json)
@@ -209,10 +209,10 @@ def _tell_assignment(assignment: Assignment, sentence: str, *, as_json: bool) ->
         print(harmless(sentence))
 
 
-def _hint(typed: str, choices: tuple[str, ...]) -> str:
+def _hint(given: str, choices: tuple[str, ...]) -> str:
     if not choices:
         return ""
-    near = nearest(typed, choices)
+    near = nearest(given, choices)
     return f"Did you mean {near}?" if near else f"There are: {', '.join(choices[:10])}."
 
 

@@ -86,10 +86,11 @@ class Assignment:
 
 
 class AssignmentRefused(Exception):
-    """The assignment makes no sense; the message says why, `choices` what would."""
+    """The assignment makes no sense; the message says why, `choices` what would instead of `given`."""
 
-    def __init__(self, message: str, choices: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, given: str = "", choices: tuple[str, ...] = ()) -> None:
         super().__init__(message)
+        self.given = given
         self.choices = choices
 
 
@@ -149,14 +150,14 @@ async def _place(connection: Connection, company: str, branch: str | None, *, br
     found = await connection.fetchrow(COMPANY, company)
     if found is None:
         slugs = tuple(row["slug"] for row in await connection.fetch(COMPANY_SLUGS))
-        raise AssignmentRefused(f"There is no company {company}.", slugs)
+        raise AssignmentRefused(f"There is no company {company}.", company, slugs)
     branches = {row["slug"]: row["id"] for row in await connection.fetch(BRANCHES, found["id"])}
     if branch is None and branch_needed and len(branches) == 1:
         branch = next(iter(branches))
     if branch is None:
         if branch_needed:
-            raise AssignmentRefused(f"{company} has several branches: say which.", tuple(branches))
+            raise AssignmentRefused(f"{company} has not just one branch: say which.", "", tuple(branches))
         return Place(found["id"], found["name"], None, "")
     if branch not in branches:
-        raise AssignmentRefused(f"{company} has no branch {branch}.", tuple(branches))
+        raise AssignmentRefused(f"{company} has no branch {branch}.", branch, tuple(branches))
     return Place(found["id"], found["name"], branches[branch], branch)

@@ -131,7 +131,7 @@ async def test_two_releases_at_once_give_each_delivery_one_job(
     [
         ("+49301234567", "praxsi", "mitte", "no company praxsi"),
         ("+49301234567", "praxis", "nord", "no branch nord"),
-        ("+49301234567", "praxis", None, "several branches"),
+        ("+49301234567", "praxis", None, "not just one branch"),
         ("0301234567", "praxis", "mitte", "country code"),
         (" ", "praxis", "mitte", "needed"),
     ],
