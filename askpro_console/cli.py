@@ -57,9 +57,8 @@ COMMANDS: dict[str, Entry] = {
 
 HIDDEN: dict[str, Entry] = {
     "process": Entry("process", "run one process of the system in the foreground"),
-    "chaos": Entry("chaos", "kill processes under traffic and check that nothing is lost"),
 }
-"""Commands for the system itself and its makers."""
+"""Commands that only the system itself runs."""
 
 USAGE = "askpro [--profile NAME] [COMMAND] [arguments]"
 
