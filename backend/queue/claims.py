@@ -6,6 +6,9 @@ is no longer its own (the fence).
 
 Each start is noted in `job_runs` before the job runs, so that a start without an end tells of a crash. Those notes
 may be lost with the server (`synchronous_commit` off for them alone); with a worker they cannot.
+
+The fence is spelled `is not distinct from` and `::text`, so that rows are found by the primary key alone: the engine's
+partial indexes on worker and state are full of dead entries while a queue is busy.
 """
 
 from __future__ import annotations
@@ -37,15 +40,13 @@ with quiet as materialized (
     select job.*, (
         select count(*) from job_runs as run where run.job_id = job.job_id and run.ended_at is null
     ) as crashes
-    from unnest($2::bigint[], $3::integer[], $4::text[], $5::uuid[]) as job (job_id, attempt, entrypoint, company_id)
+    from unnest($2::bigint[], $3::integer[], $4::text[], $5::uuid[], $6::integer[])
+        as job (job_id, attempt, entrypoint, company_id, waited_ms)
 ), noted as (
     insert into job_runs (job_id, attempt, entrypoint, company_id, worker_id, started_at, waited_ms)
-    select job_id, attempt, entrypoint, company_id, $1, clock_timestamp(), (
-        select least(greatest(date_part('epoch', clock_timestamp() - job.execute_after) * 1000, 0), 2147483647)::integer
-        from pgqueuer as job where job.id = taken.job_id
-    )
+    select job_id, attempt, entrypoint, company_id, $1, clock_timestamp(), waited_ms
     from taken, quiet
-    where crashes < $6
+    where crashes < $7
 )
 select job_id, crashes from taken
 """
@@ -54,9 +55,9 @@ _DONE = """
 with ended as (
     select * from unnest($2::bigint[], $3::double precision[]) as t (id, seconds)
 ), gone as (
-    delete from pgqueuer using ended
-    where pgqueuer.id = ended.id and pgqueuer.queue_manager_id = $1 and pgqueuer.status = 'picked'
-    returning pgqueuer.id, pgqueuer.entrypoint, pgqueuer.priority
+    delete from pgqueuer
+    where id = any($2) and queue_manager_id is not distinct from $1 and status::text = 'picked'
+    returning id, entrypoint, priority
 ), logged as (
     insert into pgqueuer_log (job_id, status, entrypoint, priority)
     select id, 'successful', entrypoint, priority from gone
@@ -66,7 +67,7 @@ with ended as (
         outcome = case when gone.id is null then 'released' else 'done' end,
         error = case when gone.id is null then 'another worker has the job' end
     from ended left join gone using (id)
-    where run.job_id = ended.id and run.worker_id = $1 and run.ended_at is null
+    where run.job_id = any($2) and run.job_id = ended.id and run.worker_id = $1 and run.ended_at is null
 )
 select id from gone
 """
@@ -76,7 +77,7 @@ with given as (
     update pgqueuer
     set status = 'queued', execute_after = now() + $3, attempts = attempts + $4, updated = now(),
         queue_manager_id = null, slot = null
-    where id = $2 and queue_manager_id = $1 and status = 'picked'
+    where id = $2 and queue_manager_id is not distinct from $1 and status::text = 'picked'
     returning id, entrypoint, priority
 ), logged as (
     insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
@@ -95,7 +96,7 @@ _HOLD = """
 with held as (
     update pgqueuer
     set status = 'failed', updated = now(), queue_manager_id = null, slot = null
-    where id = $2 and queue_manager_id = $1 and status = 'picked'
+    where id = $2 and queue_manager_id is not distinct from $1 and status::text = 'picked'
     returning id, entrypoint, priority, payload, headers, created
 ), logged as (
     insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
@@ -130,13 +131,13 @@ where job_id = $2 and worker_id = $1 and ended_at is null
 
 _KEEP = """
 update pgqueuer set heartbeat = now()
-where id = any($2::bigint[]) and queue_manager_id = $1 and status = 'picked'
+where id = any($2::bigint[]) and queue_manager_id is not distinct from $1 and status::text = 'picked'
 returning id
 """
 
 
 EVERY = 2**31 - 1
-"""No job has so many crashes."""
+"""No job has so many crashes, none waits for so many milliseconds (24 days) without being counted as that late."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,19 +150,28 @@ class Claim:
     company_id: UUID | None
     attempt: int
     """1 for the first."""
-    enqueued_at: datetime
+    waited_ms: int
+    """From when it might have started until it was taken, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What one look at the queue brought."""
 
+    claims: tuple[Claim, ...]
+    """Jobs of this worker's now; their starts are not noted yet."""
+    count: int
+    """Rows that the engine handed over, those included that this worker had already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Claims whose crashes are known."""
+
     fresh: tuple[Claim, ...]
     """Their start is noted."""
     suspects: tuple[tuple[Claim, int], ...]
     """Jobs that one more crash would make poison, and their crashes so far; their start is not noted yet."""
-    count: int
-    """Rows that the engine handed over."""
 
 
 class Claims:
@@ -194,7 +204,7 @@ class Claims:
         )
 
     async def take(self, limit: int, running: Sequence[int] = ()) -> Taken:
-        """Take up to `limit` jobs, also those whose worker has been silent for a lease, and note their starts.
+        """Take up to `limit` jobs, also those whose worker has been silent for a lease.
 
         A job in `running` that the engine hands over again (its heartbeat was late) is not taken twice.
         """
@@ -206,24 +216,27 @@ class Claims:
             heartbeat_timeout=self._lease,
         )
         known = set(running)
-        claims = {
-            job.id: Claim(
+        claims = tuple(
+            Claim(
                 job_id=job.id,
                 entrypoint=job.entrypoint,
                 payload=job.payload or b"",
                 company_id=_company(job.headers),
                 attempt=job.attempts + 1,
-                enqueued_at=job.created,
+                waited_ms=_milliseconds(job.updated - job.execute_after),
             )
             for job in jobs
             if job.id not in known
-        }
-        crashes = await self._note_starts(list(claims.values()), self._suspect_from) if claims else {}
+        )
+        return Taken(claims, len(jobs))
+
+    async def note_starts(self, claims: Sequence[Claim]) -> Noted:
+        """Note that these jobs start, all with one statement; suspects are only told apart."""
         limit = self._suspect_from
-        return Taken(
-            fresh=tuple(claim for job_id, claim in claims.items() if crashes[job_id] < limit),
-            suspects=tuple((claim, crashes[job_id]) for job_id, claim in claims.items() if crashes[job_id] >= limit),
-            count=len(jobs),
+        crashes = await self._note_starts(claims, limit)
+        return Noted(
+            fresh=tuple(claim for claim in claims if crashes[claim.job_id] < limit),
+            suspects=tuple((claim, crashes[claim.job_id]) for claim in claims if crashes[claim.job_id] >= limit),
         )
 
     async def note_suspect_start(self, claim: Claim) -> None:
@@ -239,6 +252,7 @@ class Claims:
             [claim.attempt for claim in claims],
             [claim.entrypoint for claim in claims],
             [claim.company_id for claim in claims],
+            [claim.waited_ms for claim in claims],
             below,
         )
         return {row["job_id"]: row["crashes"] for row in rows}
@@ -311,6 +325,10 @@ async def _hold_delivery(connection: Connection, claim: Claim, failure: Failure)
         return
     await connection.execute("select set_config('app.company_id', $1, true)", str(claim.company_id))
     await connection.execute(_HOLD_DELIVERY, delivery, f"{failure.error_type}: {failure.message}")
+
+
+def _milliseconds(wait: timedelta) -> int:
+    return min(max(0, wait // timedelta(milliseconds=1)), EVERY)
 
 
 def _company(headers: dict[str, object] | None) -> UUID | None:

@@ -32,11 +32,11 @@ class JobContext:
         self.entrypoint = claim.entrypoint
         self.attempt = claim.attempt
         """1 for the first."""
+        self.payload = claim.payload
         self.outbox = outbox
         """The directory into which confirmations go; None drops them."""
         self.domains: set[str] = set()
         """Snapshot domains that this run changed."""
-        self._payload = claim.payload
         self._company_id = claim.company_id
         self._worker_id = worker_id
         self._pool = pool
@@ -51,7 +51,7 @@ class JobContext:
     def read(self, kind: type[T]) -> T:
         """The payload, JSON, as a record of this kind. Raises Permanent when it is none."""
         try:
-            return msgspec.json.decode(self._payload, type=kind)
+            return msgspec.json.decode(self.payload, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Permanent(f"the payload is no {kind.__name__}: {error}") from error
 

@@ -43,7 +43,8 @@ select expression, entrypoint, $1::timestamptz + every, $1::timestamptz
 from wanted
 where not exists (
     select from pgqueuer_schedules later
-    where later.expression = wanted.expression and later.entrypoint = wanted.entrypoint and later.next_run > $1::timestamptz
+    where later.expression = wanted.expression and later.entrypoint = wanted.entrypoint
+      and later.next_run > $1::timestamptz
 )
 on conflict (expression, entrypoint) do update
 set next_run = excluded.next_run, last_run = excluded.last_run, updated = now()

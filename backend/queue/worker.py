@@ -13,7 +13,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from uuid import UUID, uuid4
 from backend.domain.vocabulary import QueueName, RunOutcome
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Pool, open_pool
-from backend.queue.claims import Claim, Claims, Taken
+from backend.queue.claims import Claim, Claims
 from backend.queue.completions import Completions
 from backend.queue.context import Handler, JobContext
 from backend.queue.doorbell import Doorbell
@@ -40,8 +40,9 @@ logger = logging.getLogger(__name__)
 JOB_CONNECTIONS = 4
 """For the handlers' transactions."""
 
-ENGINE_CONNECTIONS = 2
-"""For taking, keeping and ending jobs, so that handlers which hold all their connections cannot starve leases."""
+ENGINE_CONNECTIONS = 3
+"""For taking, starting, keeping and ending jobs, so that handlers which hold all their connections cannot starve
+leases, and taking does not wait for ending."""
 
 ROOM_WAIT_S = 0.005
 """With a backlog, a worker waits so long for room for a whole batch before it takes a smaller one."""
@@ -104,6 +105,9 @@ class Worker:
         self._mine: dict[int, Run] = {}
         """Jobs whose lease is this worker's: in work, or done and not yet written off."""
         self._runs: dict[asyncio.Task[None], Run] = {}
+        self._starting = 0
+        """Jobs taken whose start is being noted."""
+        self._starts: set[asyncio.Task[None]] = set()
         self._slot_freed = asyncio.Event()
         self._suspects = asyncio.Lock()
         self._stopping = False
@@ -207,7 +211,10 @@ class Worker:
             self._slot_freed.set()
             self._doorbell.rung.set()
             # A look in progress ends by itself: what it takes is given back.
-            await asyncio.wait({looking}, timeout=self._config.drain_s / 5)
+            limit_s = self._config.drain_s / 10
+            await asyncio.wait({looking}, timeout=limit_s)
+            if self._starts:
+                await asyncio.wait(self._starts, timeout=limit_s)
         finally:
             self._stopping = True
             stopped.cancel()
@@ -226,7 +233,12 @@ class Worker:
                 await patience.wait(error)
                 continue
             patience.over()
-            self._start(taken)
+            if taken.claims:
+                self._mine.update((claim.job_id, Run(claim)) for claim in taken.claims)
+                self._starting += len(taken.claims)
+                starting = self._in_background(self._start(taken.claims))
+                self._starts.add(starting)
+                starting.add_done_callback(self._starts.discard)
             if taken.count < wanted and not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._config.look_s):
@@ -244,19 +256,23 @@ class Worker:
     def _free(self) -> int:
         if len(self._completions) > UNWRITTEN_BATCHES * self.policy.batch:
             return 0
-        return self.policy.concurrency - len(self._runs) - len(self._executor.stuck)
+        return self.policy.concurrency - self._starting - len(self._runs) - len(self._executor.stuck)
 
-    def _start(self, taken: Taken) -> None:
-        for claim in taken.fresh:
+    async def _start(self, claims: Sequence[Claim]) -> None:
+        """Note the starts, then start: meanwhile the next look at the queue is under way."""
+        try:
+            noted = await insist("noting starts", partial(self._claims.note_starts, claims))
+        finally:
+            self._starting -= len(claims)
+        for claim in noted.fresh:
             self._spawn(claim, self._run)
-        for claim, crashes in taken.suspects:
+        for claim, crashes in noted.suspects:
             self._spawn(claim, partial(self._run_suspect, crashes))
 
     def _spawn(self, claim: Claim, work: Callable[[Run], Coroutine[None, None, None]]) -> None:
-        run = Run(claim)
+        run = self._mine[claim.job_id]
         if self._stopping:
-            run.recalled = Recall.STOPPING
-        self._mine[claim.job_id] = run
+            run.recall(Recall.STOPPING)
         task = asyncio.create_task(work(run), name=f"{claim.entrypoint} {claim.job_id}")
         self._runs[task] = run
         task.add_done_callback(self._ended)
@@ -373,7 +389,7 @@ class Worker:
         self._state = "draining"
         logger.info("draining %d jobs", len(self._runs))
         drain_s = self._config.drain_s
-        await self._all_ended(drain_s * 0.7)
+        await self._all_ended(drain_s * 0.5)
         for run in list(self._runs.values()):
             run.recall(Recall.STOPPING)
         await self._all_ended(drain_s * 0.2)

@@ -299,8 +299,9 @@ async def test_a_later_job_waits_for_its_time(database: PostgresAddress, open_co
     connection = await open_connection(Role.WORKER)
     begun: list[datetime] = []
 
-    async def note(_context: JobContext) -> None:
-        begun.append(await connection.fetchval("select clock_timestamp()"))
+    async def note(context: JobContext) -> None:
+        async with context.housekeeping() as inside:
+            begun.append(await inside.fetchval("select now()"))
 
     await put(connection, NewJob("webhooks.a", delay=timedelta(seconds=0.5)))
     due = await connection.fetchval("select execute_after from pgqueuer")

@@ -28,6 +28,11 @@ create trigger pgqueuer_announce after insert on pgqueuer
     referencing new table as put_in for each statement execute function announce_jobs();
 """
 
+RUNS = """
+-- Starts without an end, few however many runs are kept: what a claim asks for and a completion closes.
+create index job_runs_open on job_runs (job_id, worker_id) where ended_at is null;
+"""
+
 GRANTS = """
 grant select, insert, update, delete on pgqueuer, pgqueuer_log, pgqueuer_statistics, pgqueuer_schedules
     to askpro_worker;
@@ -80,5 +85,5 @@ alter function prune_webhook_inbox(interval, integer) owner to askpro_intake;
 async def apply(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Install the engine within the migration's transaction, as the owner of schema `askpro`."""
     await install(connection)
-    for statements in (ANNOUNCEMENTS, GRANTS, DOORS):
+    for statements in (ANNOUNCEMENTS, RUNS, GRANTS, DOORS):
         await connection.execute(statements)
