@@ -169,10 +169,10 @@ select json_build_object(
     'call_id', (select id from calls where provider = w.provider and provider_call_id = w.subject),
     'jobs', (select coalesce(json_agg({job} order by known.job_id), '[]')
         from (select id as job_id from pgqueuer
-              where entrypoint like 'webhooks.%' and position(convert_to($1::text, 'UTF8') in payload) > 0
+              where entrypoint like 'webhooks.%' and position(convert_to(w.id::text, 'UTF8') in payload) > 0
               union
               select job_id from held_jobs
-              where queue = 'webhooks' and position(convert_to($1::text, 'UTF8') in payload) > 0
+              where queue = 'webhooks' and position(convert_to(w.id::text, 'UTF8') in payload) > 0
               limit 10) known
         {job_joins}))
 from webhook_inbox w

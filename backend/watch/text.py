@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rich.cells import cell_len, set_cell_size
 
@@ -378,7 +378,7 @@ def clock(at: float, zone: str | None = None, *, with_date: bool = False) -> str
     """A time of day in Berlin, or in `zone` (an IANA name; an unknown one is taken for Berlin)."""
     try:
         there = ZoneInfo(zone) if zone else ZONE
-    except (ValueError, OSError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         there = ZONE
     moment = datetime.fromtimestamp(at, UTC).astimezone(there)
     return moment.strftime("%d %b %H:%M" if with_date else "%H:%M:%S")
