@@ -213,3 +213,13 @@ def test_a_full_disk_under_the_output_is_a_sentence(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr == "askpro: The output cannot be written: No space left on device.\n"
+
+
+def test_commands_that_talk_http_load_no_second_command_line() -> None:
+    code = (
+        "import sys; from askpro_console.cli import main; main(['--version']); import httpx;"
+        "print([name for name in ('click', 'rich', 'pygments') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stderr == "[]\n"
