@@ -28,6 +28,8 @@ class StackConfig:
     logs: LogLimits = field(default_factory=LogLimits)
     memory_ceiling_bytes: int = 512 * MIB
     """Of each Python process."""
+    ask_every_s: float = 5.0
+    """How often the API is asked whether it still answers; it starts afresh after six silences."""
     queues: tuple[str, ...] = tuple(queue.value for queue in QueueName)
     """One worker process for each."""
     python: tuple[str, ...] = (sys.executable, "-m", "askpro_console", "process")

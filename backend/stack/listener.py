@@ -27,9 +27,14 @@ class Listener:
         return self._wanted not in {0, self.port}
 
     @property
+    def local_host(self) -> str:
+        """The host under which this machine reaches it."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)  # noqa: S104
+
+    @property
     def url(self) -> str:
         """The address for clients on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)  # noqa: S104
+        host = self.local_host
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def open(self) -> socket.socket:

@@ -10,7 +10,8 @@ from pathlib import Path
 import backend
 from backend.stack.config import StackConfig
 from backend.stack.listener import Listener
-from backend.stack.postgres_server import PostgresServer
+from backend.stack.postgres_server import PORT, PostgresServer
+from backend.stack.probes import TIMEOUT_S, http_answers, postgres_answers, valkey_answers
 from backend.stack.process import ProcessPlan, StopStage
 from backend.stack.spawn import ProcessSpec
 from backend.stack.valkey_server import ValkeyServer
@@ -34,7 +35,15 @@ def postgres_plan(server: PostgresServer) -> ProcessPlan:
         server.clear_stale_locks()
         return server.command()
 
-    return ProcessPlan(name="postgres", spec=spec, stop=POSTGRES_STOP, probe=server.ready, start_limit_s=600.0)
+    return ProcessPlan(
+        name="postgres",
+        spec=spec,
+        stop=POSTGRES_STOP,
+        probe=server.ready,
+        answers=lambda: postgres_answers(server.sockets / f".s.PGSQL.{PORT}"),
+        restart_when_silent=False,
+        start_limit_s=600.0,
+    )
 
 
 def valkey_plan(server: ValkeyServer) -> ProcessPlan:
@@ -44,6 +53,7 @@ def valkey_plan(server: ValkeyServer) -> ProcessPlan:
         spec=server.command,
         stop=VALKEY_STOP,
         probe=lambda _pid: server.ready(),
+        answers=lambda: valkey_answers(server.socket),
         start_limit_s=20.0,
     )
 
@@ -57,6 +67,10 @@ def python_plans(config: StackConfig, listener: Listener) -> tuple[ProcessPlan, 
             spec=_python(config, "api", "api"),
             stop=API_STOP,
             listener=listener.open,
+            answers=lambda: http_answers(
+                listener.local_host, listener.port, limit_s=min(TIMEOUT_S, config.ask_every_s)
+            ),
+            ask_every_s=config.ask_every_s,
             memory_ceiling_bytes=ceiling,
         )
     ]

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from backend.stack.child import LIFELINE_FD, LISTEN_FD, READY_FD
@@ -23,6 +23,8 @@ from backend.stack.spawn import ProcessSpec, spawn
 from backend.stack.status import ProcessState, ProcessStatus
 
 PROBE_INTERVAL_S = 0.02
+
+SILENCES = 6
 
 JUDGE_AFTER_S = 0.1
 """After an end: whether something it needs has ended too may become known a moment later."""
@@ -52,6 +54,11 @@ class ProcessPlan:
     memory_ceiling_bytes: int | None = None
     """Resident memory above this: drained and started afresh."""
     start_limit_s: float = 60.0
+    answers: Callable[[], Awaitable[bool]] | None = None
+    """Whether it still answers, asked every `ask_every_s` seconds while it is ready."""
+    ask_every_s: float = 5.0
+    restart_when_silent: bool = True
+    """Drain and start it afresh after `SILENCES` questions in a row without an answer; else only tell."""
     needed_for_ready: bool = True
     """Whether the system waits for it before it calls itself ready."""
 
@@ -181,7 +188,7 @@ class SupervisedProcess:
                 self._reason = ""
                 self.ready.set()
                 self.settled.set()
-                await first_of(run.exited.wait(), self._again.wait())
+                await first_of(run.exited.wait(), self._again.wait(), self._listen())
                 self.lost_at = time.monotonic()
             elif not run.exited.is_set() and not self._again.is_set():
                 words = f"was not ready within {self.plan.start_limit_s:.0f} s"
@@ -257,6 +264,23 @@ class SupervisedProcess:
             if probing is not None:
                 probing.cancel()
         return run.ready.is_set() and not run.exited.is_set() and not self._again.is_set()
+
+    async def _listen(self) -> None:
+        """Ask again and again whether it still answers; returns once it has to be started afresh."""
+        silent = 0
+        while self.plan.answers is not None:
+            await asyncio.sleep(self.plan.ask_every_s)
+            if await self.plan.answers():
+                if silent:
+                    self.detail = ""
+                silent = 0
+                continue
+            silent += 1
+            self.detail = f"has not answered for {silent * self.plan.ask_every_s:g} s"
+            if silent >= SILENCES and self.plan.restart_when_silent:
+                self.restart(self.detail)
+                return
+        await asyncio.Event().wait()
 
     async def _see_end(self, run: _Run) -> _End:
         """The end that came by itself, or the one asked for."""

@@ -33,6 +33,7 @@ def config(*, demo: bool = False) -> StackConfig:
         version="test",
         demo=demo,
         api_port=int(os.environ.get("ASKPRO_API_PORT", "0")),
+        ask_every_s=0.5,
         queues=("webhooks", "default"),
         logs=LogLimits(file_bytes=MIB),
         memory_ceiling_bytes=int(os.environ.get("CHILD_CEILING_MIB", "512")) * MIB,

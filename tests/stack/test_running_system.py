@@ -81,6 +81,21 @@ async def test_a_killed_api_is_started_again_and_no_connection_is_refused_meanwh
     assert after.pid != before.pid
 
 
+async def test_an_api_that_stopped_answering_is_started_afresh(system: SmallSystem) -> None:
+    before = await system.process("api")
+    assert before.pid is not None
+    os.kill(before.pid, signal.SIGSTOP)
+    try:
+        status = await system.when(
+            lambda now: any(one.name == "api" and one.state is ProcessState.DRAINING for one in now.processes),
+            "the silence is noticed",
+        )
+        assert next(one.detail for one in status.processes if one.name == "api").startswith("has not answered for")
+    finally:
+        os.kill(before.pid, signal.SIGCONT)
+    await system.when(lambda now: restarts(now, "api") > before.restarts and now.ready, "the api is back")
+
+
 @pytest.mark.parametrize("name", ["postgres", "valkey", "worker-default", "publisher"])
 async def test_a_killed_process_comes_back_alone(system: SmallSystem, name: str) -> None:
     before = await system.status()
