@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 
 from backend.domain.vocabulary import RejectReason
-from backend.postgres.address import PostgresAddress
+from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.appointment_history import verify_appointments
-from backend.postgres.pools import Connection
+from backend.postgres.pools import Connection, connect
 from backend.simulate.businesses import TRIAL, Business, businesses
 from backend.simulate.compare import Difference, broken_differences, differences, reject_differences
 from backend.simulate.found import (
@@ -28,10 +29,10 @@ from backend.simulate.found import (
     read_waiting,
 )
 from backend.simulate.oracle import Expectation, expect
-from backend.simulate.patience import ask
+from backend.simulate.patience import APPLICATION, ask
 from backend.simulate.plan import Ground, Plan, RunSpec, make_plan, outcomes
 from backend.simulate.presets import Pace
-from backend.simulate.sender import Ledger, Sender
+from backend.simulate.sender import Courier, Ledger, Sender
 from backend.simulate.settle import settle
 
 STALL_S = 90.0
@@ -115,6 +116,32 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The first differences, in words."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a run must have left behind, and what was there before."""
+
+    plan: Plan
+    expected: Expectation
+    before: Totals
+    began_at: datetime
+    """By the database's clock."""
+
+
+@asynccontextmanager
+async def alone(address: PostgresAddress) -> AsyncIterator[None]:
+    """Keep other runs away from the simulator's companies. Raises SimulationBusy.
+
+    The lock goes with its connection, so a database that restarts under a run lets go of it.
+    """
+    connection = await connect(address, Role.CONSOLE, application=APPLICATION)
+    try:
+        if not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY):
+            raise SimulationBusy("another run is under way in this database; two would see each other's rows")
+        yield
+    finally:
+        connection.terminate()
+
+
 class Simulation:
     """One run; `await run()` once."""
 
@@ -135,39 +162,59 @@ class Simulation:
         self._companies: tuple[Business, ...] = businesses(TRIAL)
         self._slugs = [company.slug for company in self._companies]
         self._said_at = 0.0
+        self._done: _Done | None = None
 
     async def run(self) -> Report:
         """Do everything. Raises SimulationBusy, CalendarFull, NotDrained, OSError and asyncpg's errors."""
-        await settle(self._target.postgres, self._companies)
-        return await self._locked_run()
+        async with alone(self._target.postgres):
+            await settle(self._target.postgres, self._companies)
+            return await self._run()
 
-    async def _locked_run(self) -> Report:
+    async def check(self) -> list[Difference]:
+        """Compare what the run must have left with what is in the database now; only after `run`."""
+        done = self._done
+        assert done is not None
+        phones = sorted({call.person.phone for call in done.plan.calls if call.person})
+        prefix = done.plan.spec.prefix
+
+        async def everything(connection: Connection) -> list[Difference]:
+            found = await read_found(connection, prefix, len(done.plan.calls), self._slugs, phones)
+            verified = await verify_appointments(connection)
+            return [
+                *differences(done.expected, found, done.before),
+                *broken_differences(await read_broken(connection, prefix)),
+                *(Difference("I4 events", f"{one.appointment_id}: {one.what}") for one in verified.differences),
+            ]
+
+        return await ask(self._target.postgres, everything) + await self._check_rejects(done)
+
+    async def _run(self) -> Report:
+        order = self._order
         ground, before, began_at = await ask(self._target.postgres, self._survey)
         spec = RunSpec(
-            calls=self._order.calls,
-            seed=self._order.seed,
-            run=self._order.run,
-            pace=self._order.pace,
+            calls=order.calls,
+            seed=order.seed,
+            run=order.run,
+            pace=order.pace,
             now=time.time(),
-            faults=self._order.faults,
-            live=self._order.speed == 1.0,
+            faults=order.faults,
+            live=order.speed == 1.0,
         )
         plan = make_plan(spec, self._companies, ground)
         ledgers = [await self._send(plan, 0)]
-        drain_s = None
-        if self._order.check and not self._stop.is_set():
+        drain_s = check_s = None
+        if order.check and not self._stop.is_set():
             drain_s = await self._drain(plan)
             ledgers.append(await self._send(plan, 1))
             drain_s += await self._drain(plan)
-        expected = expect(plan, ledgers)
+        self._done = _Done(plan, expect(plan, ledgers), before, began_at)
         found: list[Difference] = []
-        check_s = None
-        checked = self._order.check and not self._stop.is_set()
+        checked = order.check and not self._stop.is_set()
         if checked:
             checking = time.monotonic()
-            found = await self._compare(plan, expected, before, began_at)
+            found = await self.check()
             check_s = time.monotonic() - checking
-        return self._report(plan, ledgers, expected, found, times=(drain_s, check_s), checked=checked)
+        return self._report(plan, ledgers, self._done.expected, found, times=(drain_s, check_s), checked=checked)
 
     async def _survey(self, connection: Connection) -> tuple[Ground, Totals, datetime]:
         ground = await read_ground(connection, self._slugs)
@@ -177,9 +224,8 @@ class Simulation:
     async def _send(self, plan: Plan, wave: int) -> Ledger:
         sender = Sender(
             self._target.api_url,
-            self._target.retell_key,
+            Courier(self._target.api_url, self._target.retell_key, patient=self._order.patient),
             connections=self._order.connections,
-            patient=self._order.patient,
             stop=self._stop,
             progress=lambda done, of: self._progress(f"sent {done} of {of} deliveries", last=done == of),
         )
@@ -203,31 +249,13 @@ class Simulation:
             await asyncio.sleep(0.25)
         return time.monotonic() - began
 
-    async def _compare(self, plan: Plan, expected: Expectation, before: Totals, began_at: datetime) -> list[Difference]:
-        phones = sorted({call.person.phone for call in plan.calls if call.person})
-
-        async def everything(connection: Connection) -> list[Difference]:
-            found = await read_found(connection, plan.spec.prefix, len(plan.calls), self._slugs, phones)
-            broken = await read_broken(connection, plan.spec.prefix)
-            verified = await verify_appointments(connection)
-            return [
-                *differences(expected, found, before),
-                *broken_differences(broken),
-                *(
-                    Difference("I4 events", f"appointment {one.appointment_id}: {one.what}")
-                    for one in verified.differences
-                ),
-            ]
-
-        return await ask(self._target.postgres, everything) + await self._compare_rejects(expected, began_at)
-
-    async def _compare_rejects(self, expected: Expectation, began_at: datetime) -> list[Difference]:
+    async def _check_rejects(self, done: _Done) -> list[Difference]:
         until = time.monotonic() + REJECTS_WITHIN_S
         while True:
             counted: Counter[RejectReason] = await ask(
-                self._target.postgres, lambda connection: read_rejects(connection, began_at)
+                self._target.postgres, lambda connection: read_rejects(connection, done.began_at)
             )
-            found = reject_differences(expected, counted)
+            found = reject_differences(done.expected, counted)
             if not found or time.monotonic() > until:
                 return found
             await asyncio.sleep(0.25)

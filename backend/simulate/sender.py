@@ -76,9 +76,19 @@ class Ledger:
 class Courier:
     """Knows how to send one delivery, and when to try again."""
 
-    def __init__(self, api_url: str, key: str, *, patient: bool = False) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        key: str,
+        *,
+        patient: bool = False,
+        timeout_s: float = TIMEOUT_S,
+        retry_after_s: Sequence[float] = RETRY_AFTER_S,
+    ) -> None:
         self._key = key
         self._patient = patient
+        self._timeout_s = timeout_s
+        self._retry_after_s = retry_after_s
         self._dice = seeded("retries", api_url)
         self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)
         """Time to the answer of every answered attempt, seconds, the latest ones."""
@@ -92,7 +102,7 @@ class Courier:
         path = INBOUND_PATH if delivery.is_question else WEBHOOK_PATH
         began = time.monotonic()
         try:
-            answer = await connection.post(path, self._headers(delivery, body), body, TIMEOUT_S)
+            answer = await connection.post(path, self._headers(delivery, body), body, self._timeout_s)
         except NoAnswer as failed:
             fate.in_doubt, fate.why = True, str(failed)
         else:
@@ -120,7 +130,7 @@ class Courier:
         if self._patient:
             wait: float = min(PATIENT_AFTER_S, 0.25 * 2.0 ** min(fate.attempts - 1, 8))
         else:
-            wait = RETRY_AFTER_S[min(fate.attempts, len(RETRY_AFTER_S)) - 1]
+            wait = self._retry_after_s[min(fate.attempts, len(self._retry_after_s)) - 1]
         return wait * self._dice.uniform(1.0 - JITTER, 1.0 + JITTER)
 
 
@@ -130,16 +140,15 @@ class Sender:
     def __init__(
         self,
         api_url: str,
-        key: str,
+        courier: Courier,
         *,
         connections: int = 48,
-        patient: bool = False,
         stop: asyncio.Event | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self._api_url = api_url
         self._connections = connections
-        self._courier = Courier(api_url, key, patient=patient)
+        self._courier = courier
         self._stop = stop or asyncio.Event()
         self._progress = progress
 
