@@ -250,6 +250,9 @@ class Simulation:
         return time.monotonic() - began
 
     async def _check_rejects(self, done: _Done) -> list[Difference]:
+        if self._order.patient:
+            # Refusals are noted within seconds, not before the answer: a killed system may forget the last ones.
+            return []
         until = time.monotonic() + REJECTS_WITHIN_S
         while True:
             counted: Counter[RejectReason] = await ask(
