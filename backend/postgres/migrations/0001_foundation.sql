@@ -250,7 +250,8 @@ create table appointments (
 );
 comment on column appointments.offered is 'the slot as offered: {utc, local, offset_min, tz_version}';
 create unique index appointments_idempotency on appointments (company_id, idempotency_key);
-create unique index appointments_booking_uid on appointments (company_id, provider_booking_uid);
+create unique index appointments_booking_uid on appointments (company_id, provider_booking_uid)
+    where provider_booking_uid is not null;
 create index idx_appointments_company_customer_date on appointments (company_id, customer_id, starts_at);
 create index idx_appointments_staff_date on appointments (staff_id, starts_at, status);
 create index idx_company_status_date on appointments (company_id, status, starts_at);

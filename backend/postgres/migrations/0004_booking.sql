@@ -2,7 +2,9 @@
 -- They run as whoever calls them, under row-level security. Locks are taken in one order (the booking's key, then staff
 -- by id, then the row), so that no two of them can wait for each other; the exclusion constraint remains the truth
 -- for writers that take no lock.
--- Under row-level security `&&` can't use an index (it is not leakproof): every search also bounds starts_at.
+-- Under row-level security `&&` can't use an index (it is not leakproof): every search also bounds starts_at, and says
+-- "active" as "not in" so that it is not answered from the exclusion constraint's index, which could only be read whole.
+-- Plans are generic: nothing here gains from knowing the values, and planning would cost more than running.
 
 -- What an event makes of an appointment's status; null when it leaves it alone (backend.domain.appointments.RESULT).
 create function appointment_event_result(kind text) returns text
@@ -120,7 +122,7 @@ create function book_appointment(
     refusal text, appointment_id uuid, staff_id uuid, starts_at timestamptz, ends_at timestamptz, version integer,
     callback_id uuid, is_new boolean
 )
-language plpgsql
+language plpgsql set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -130,7 +132,7 @@ declare
     candidates uuid[];
     candidate uuid;
     wanted tstzrange;
-    facts jsonb;
+    offered jsonb;
     made appointments;
 begin
     perform pg_advisory_xact_lock(hashtextextended(booking_key, 0));
@@ -160,12 +162,18 @@ begin
                                                                      where o.company_id = company) = 1));
     if staff_slug is not null then
         select * into person from staff p where p.company_id = company and p.slug = staff_slug;
+        candidates := case
+            when person.is_bookable
+                 and exists (select from staff_services o where o.staff_id = person.id and o.service_id = service.id)
+                 and exists (select from staff_branches w where w.staff_id = person.id and w.branch_id = branch.id)
+            then array[person.id] else '{}' end;
+    else
+        select coalesce(array_agg(p.id order by p.id), '{}') into candidates
+        from staff_services o
+        join staff_branches w on w.staff_id = o.staff_id and w.branch_id = branch.id
+        join staff p on p.id = o.staff_id and p.is_bookable
+        where o.company_id = company and o.service_id = service.id;
     end if;
-    select coalesce(array_agg(p.id order by p.id), '{}') into candidates
-    from staff p
-    join staff_services o on o.company_id = company and o.staff_id = p.id and o.service_id = service.id
-    join staff_branches w on w.company_id = company and w.staff_id = p.id and w.branch_id = branch.id
-    where p.company_id = company and p.is_bookable and (staff_slug is null or p.id = person.id);
 
     refusal := case
         when wanted_at is null then 'time_unreadable'
@@ -181,55 +189,59 @@ begin
         ends_at := wanted_at + make_interval(mins => service.duration_min);
         wanted := tstzrange(starts_at - make_interval(mins => service.buffer_before_min),
                             ends_at + make_interval(mins => service.buffer_after_min), '[)');
-        perform lock_staff(candidates);
-        perform expire_holds(company, candidates, wanted);
-        facts := jsonb_build_object(
-            'branch_id', branch.id, 'service_id', service.id, 'customer_id', customer, 'call_id', call,
-            'starts_at', starts_at, 'ends_at', ends_at, 'time_zone', branch.time_zone,
-            'buffer_before_min', service.buffer_before_min, 'buffer_after_min', service.buffer_after_min,
-            'seat', 1, 'status', 'confirmed', 'source', origin, 'price_cents', service.price_cents,
-            'offered', slot_offered(starts_at, branch.time_zone, tz_version), 'hold_expires_at', null);
+        foreach candidate in array candidates loop
+            perform pg_advisory_xact_lock(hashtextextended('staff:' || candidate, 0));
+        end loop;
+        if exists (select from appointments a
+                   where a.company_id = company and a.status = 'held' and a.hold_expires_at <= clock_timestamp()) then
+            perform expire_holds(company, candidates, wanted);
+        end if;
+        offered := slot_offered(wanted_at, branch.time_zone, tz_version);
         refusal := 'slot_taken';
         for candidate in
             select free.id
             from unnest(candidates) free (id)
-            where not exists (
-                select from appointments a
-                where a.staff_id = free.id and a.status in ('held', 'pending', 'confirmed', 'in_progress')
+            where (
+                select true from appointments a
+                where a.staff_id = free.id and a.status not in ('completed', 'cancelled', 'no_show')
                   and a.starts_at >= lower(wanted) - interval '2 days' and a.starts_at < upper(wanted) + interval '1 day'
-                  and a.busy && wanted)
+                  and a.busy && wanted
+                limit 1) is null
             order by case when cardinality(candidates) = 1 then 0 else (
                          select count(*) from appointments a
-                         where a.staff_id = free.id and a.status in ('held', 'pending', 'confirmed', 'in_progress')
+                         where a.staff_id = free.id and a.status not in ('completed', 'cancelled', 'no_show')
                            and a.starts_at >= date_trunc('day', wanted_at, branch.time_zone)
                            and a.starts_at < date_trunc('day', wanted_at, branch.time_zone) + interval '1 day') end,
                      free.id
         loop
             begin
-                facts := facts || jsonb_build_object('staff_id', candidate);
-                made := jsonb_populate_record(null::appointments, facts);
                 insert into appointments (
                     company_id, branch_id, staff_id, service_id, customer_id, call_id, starts_at, ends_at, time_zone,
-                    buffer_before_min, buffer_after_min, seat, status, source, price_cents, offered,
+                    buffer_before_min, buffer_after_min, status, source, price_cents, offered,
                     attendee_name, attendee_email, attendee_phone, idempotency_key, version)
                 values (
-                    company, made.branch_id, made.staff_id, made.service_id, made.customer_id, made.call_id,
-                    made.starts_at, made.ends_at, made.time_zone, made.buffer_before_min, made.buffer_after_min,
-                    made.seat, made.status, made.source, made.price_cents, made.offered,
-                    coalesce(attendee_name, ''), attendee_email, attendee_phone, booking_key, 1)
-                returning id into appointment_id;
+                    company, branch.id, candidate, service.id, customer, call, starts_at, ends_at, branch.time_zone,
+                    service.buffer_before_min, service.buffer_after_min, 'confirmed', origin, service.price_cents,
+                    offered, coalesce(attendee_name, ''), attendee_email, attendee_phone, booking_key, 1)
+                returning * into made;
                 insert into appointment_events (company_id, appointment_id, version, kind, actor, data)
-                values (company, appointment_id, 1, 'booked', actor, facts);
+                values (company, made.id, 1, 'booked', actor, jsonb_build_object(
+                    'branch_id', made.branch_id, 'staff_id', made.staff_id, 'service_id', made.service_id,
+                    'customer_id', made.customer_id, 'call_id', made.call_id,
+                    'starts_at', made.starts_at, 'ends_at', made.ends_at, 'time_zone', made.time_zone,
+                    'buffer_before_min', made.buffer_before_min, 'buffer_after_min', made.buffer_after_min,
+                    'seat', made.seat, 'status', made.status, 'source', made.source,
+                    'price_cents', made.price_cents, 'offered', made.offered, 'hold_expires_at', null));
                 refusal := null;
                 exit;
             exception when exclusion_violation then
-                appointment_id := null;
+                null;  -- Somebody who takes no lock was faster: try the next one.
             end;
         end loop;
     end if;
 
     if refusal is null then
-        return query select null::text, appointment_id, candidate, starts_at, ends_at, 1, null::uuid, true;
+        return query select null::text, made.id, made.staff_id, made.starts_at, made.ends_at, 1, null::uuid, true;
         return;
     end if;
     if call is not null then
@@ -250,7 +262,7 @@ create function change_appointment(
     company uuid, appointment uuid, expected_version integer, event_kind text, actor text, event_data jsonb,
     tz_version text
 ) returns table (result text, version integer, status text)
-language plpgsql
+language plpgsql set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

@@ -4,7 +4,7 @@
 -- return its deliveries. In this order: what is read before the lock would be stale after waiting for it.
 create function lock_call(booking_key text, call_provider text, call_subject text)
 returns table (inbox_id uuid, body bytea, received_at timestamptz, branch_id uuid)
-language plpgsql
+language plpgsql set plan_cache_mode = force_generic_plan
 as $$
 begin
     perform pg_advisory_xact_lock(hashtextextended(booking_key, 0));
@@ -22,7 +22,7 @@ end $$;
 create function find_or_create_customer(
     company uuid, caller_phone text, raw_phone text, key text, given_name text, family_name text, mail text
 ) returns table (customer_id uuid, is_new boolean)
-language plpgsql
+language plpgsql set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
