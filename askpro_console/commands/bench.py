@@ -75,9 +75,8 @@ def _print(report: KillReport, *, as_json: bool) -> None:
     retries = sum(one.retries for one in report.traffic)
     differences = sum(one.differences for one in report.traffic)
     print(f"{len(report.traffic)} runs, {deliveries} deliveries, {retries} retries, {differences} differences")
-    for one in report.traffic:
-        for line in one.shown:
-            print(f"  seed {one.seed}: {line}")
+    if report.error:
+        print(f"  ended early: {report.error}")
     for line in report.left_over:
         print(f"  left over: {line}")
     print("clean" if report.clean else "NOT CLEAN")

@@ -79,11 +79,14 @@ class KillReport(msgspec.Struct, frozen=True, kw_only=True):
     traffic: tuple[TrafficRun, ...]
     left_over: tuple[str, ...]
     """Processes that lived on after the system's end."""
+    error: str = ""
+    """Why the loop ended early: something did not come back, or outlived its supervisor."""
 
     @property
     def clean(self) -> bool:
         """Whether there was traffic, nothing was lost or doubled, and nothing was left over."""
-        return bool(self.traffic) and all(run.clean for run in self.traffic) and not self.left_over
+        judged = bool(self.traffic) and all(run.clean for run in self.traffic)
+        return judged and not self.left_over and not self.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ class KillLoop:
         await self._start()
         traffic = asyncio.create_task(self._traffic())
         recoveries: list[Recovery] = []
+        runs: list[TrafficRun] = []
+        error = ""
         try:
             async for recovery in self._kills():
                 recoveries.append(recovery)
@@ -128,6 +133,8 @@ class KillLoop:
                 )
             self._done.set()
             runs = await traffic
+        except StackFailure as failure:
+            error = failure.message
         finally:
             self._done.set()
             traffic.cancel()
@@ -135,7 +142,9 @@ class KillLoop:
             if is_running(self._layout):
                 async for _ in take_down(self._layout, limit_s=120):
                     pass
-        return KillReport(recoveries=tuple(recoveries), traffic=tuple(runs), left_over=tuple(self._living()))
+        return KillReport(
+            recoveries=tuple(recoveries), traffic=tuple(runs), left_over=tuple(self._living()), error=error
+        )
 
     async def _start(self) -> None:
         supervisor = start_detached(self._layout, environment=self._environment)
@@ -205,6 +214,8 @@ class KillLoop:
             run = await self._simulate(self._plan.seed * 1000 + len(runs))
             runs.append(run)
             self._say(f"traffic, seed {run.seed}: {run.deliveries} deliveries, {run.differences} differences")
+            for line in run.shown:
+                self._say(f"  {line}")
             if not run.clean:
                 break
         return runs

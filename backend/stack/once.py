@@ -29,7 +29,7 @@ class OneShot:
     def __init__(self, spec: ProcessSpec, *, errors: int) -> None:
         """Start it; it waits for its input. `errors` takes its standard error. Raises StackFailure."""
         self._held = contextlib.ExitStack()
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        read_end, write_end = os.pipe()
         self._child = spawn(spec, input_=subprocess.PIPE, output=write_end, errors=errors)
         os.close(write_end)
         os.set_blocking(read_end, False)

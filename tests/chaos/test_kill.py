@@ -21,6 +21,7 @@ async def test_whatever_is_killed_under_traffic_comes_back_and_no_delivery_is_lo
         report = await KillLoop(home, KillPlan(rounds=1, calls=100)).run()
     finally:
         shutil.rmtree(home, ignore_errors=True)
+    assert report.error == ""
     assert {recovery.victim for recovery in report.recoveries} == set(VICTIMS)
     assert [run.shown for run in report.traffic if not run.clean] == []
     assert report.left_over == ()
