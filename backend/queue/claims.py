@@ -85,7 +85,7 @@ with given as (
 ), closed as (
     update job_runs
     set ended_at = greatest(started_at, clock_timestamp()), outcome = $5, error = $6
-    where job_id = $2 and worker_id = $1 and ended_at is null
+    where job_id in (select id from given) and worker_id = $1 and ended_at is null
 ), rung as (
     select pg_notify($8, '') from given where $3 <= interval '0'
 )
