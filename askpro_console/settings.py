@@ -16,7 +16,6 @@ Size = NewType("Size", int)
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
-Slug = Annotated[str, msgspec.Meta(pattern="^([a-z0-9][a-z0-9-]{0,62})?$")]
 
 MIB = 1024 * 1024
 
@@ -73,14 +72,10 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     theme: str = "auto"
     """Name of a theme (`:theme` lists them); `auto` takes the one that suits the terminal."""
-    refresh_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 0.5
-    """Least time between two repaints of live figures."""
     keymap: str = ""
     """File with own keys; empty for `keymap.toml` beside the settings file."""
     mouse: bool = True
     """React to the mouse; without, the terminal's own selection works."""
-    copy: Literal["auto", "osc52", "native", "off"] = "auto"
-    """How copied text reaches the clipboard; `osc52` goes through the terminal and works over SSH."""
     read_only: bool = False
     """Allow no action that changes anything."""
 
@@ -106,8 +101,6 @@ class SecretSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set. What a section is about stands with its record."""
 
-    company: Slug = ""
-    """Slug of the company that the console shows first; empty for all."""
     api: ApiSettings = ApiSettings()
     logs: LogSettings = LogSettings()
     stack: StackSettings = StackSettings()

@@ -54,18 +54,18 @@ def test_the_active_profile_sets_and_the_others_do_not(tmp_path: Path) -> None:
 def test_the_environment_wins_over_the_file_and_says_so(tmp_path: Path) -> None:
     file = written(tmp_path, "[profiles.local.api]\nport = 9000\n[profiles.local.console]\nmouse = true\n")
 
-    loaded = load(file, {"ASKPRO_API_PORT": "9100", "ASKPRO_CONSOLE_MOUSE": "false", "ASKPRO_COMPANY": "adler"})
+    loaded = load(file, {"ASKPRO_API_PORT": "9100", "ASKPRO_CONSOLE_MOUSE": "false", "ASKPRO_CONSOLE_THEME": "ansi"})
 
     assert loaded.settings.api.port == 9100
     assert loaded.settings.console.mouse is False
-    assert loaded.settings.company == "adler"
+    assert loaded.settings.console.theme == "ansi"
     assert loaded.origins["api.port"] == "ASKPRO_API_PORT"
 
 
 def test_the_environment_chooses_the_profile(tmp_path: Path) -> None:
-    file = written(tmp_path, 'profile = "local"\n[profiles.shop]\ncompany = "shop"\n')
+    file = written(tmp_path, 'profile = "local"\n[profiles.shop.demo]\nseed = 7\n')
 
-    assert load(file, {"ASKPRO_PROFILE": "shop"}).settings.company == "shop"
+    assert load(file, {"ASKPRO_PROFILE": "shop"}).settings.demo.seed == 7
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_config_lists_value_and_origin(
     rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)["settings"]}
     assert rows["api.port"]["value"] == 9100
     assert rows["api.port"]["origin"] == "ASKPRO_API_PORT"
-    assert rows["company"]["origin"] == "default"
+    assert rows["demo.seed"]["origin"] == "default"
 
 
 _words = st.text("abcdef_-", min_size=1, max_size=5)
@@ -222,5 +222,5 @@ def test_the_file_in_the_documentation_is_a_right_one(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     file = written(tmp_path, text.split("```toml\n")[1].split("```")[0])
 
-    assert load(file, {}).settings.company == "praxis-sommer"
+    assert load(file, {}).settings.console.theme == "ansi"
     assert load(file, {"ASKPRO_PROFILE": "production"}).settings.stack.memory_ceiling == 2**30
