@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.segment import Segment, Segments
+from textual._compositor import ChopsUpdate
 from textual.app import App
 from textual.filter import Monochrome, NoColor
 
 from askpro_console import modes
 from askpro_console.actions import ACTIONS, BY_ID, Action, Danger, valid_on
 from askpro_console.feed import Connect, Feed
-from askpro_console.safe_output import HarmlessLines
+from askpro_console.safe_output import HarmlessLines, TightUpdate
 from askpro_console.themes import THEMES
 from askpro_console.typing_bar import TypingBar
 from screens.base import ConsoleScreen
@@ -25,6 +26,9 @@ from screens.host import Arrived, Seen, Severity
 from widgets.key_hints import Hint
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from textual.screen import Screen
+
     from askpro_console.local_stack import Stack
     from backend.postgres.address import PostgresAddress
     from widgets.command_bar import CommandBar
@@ -393,6 +397,12 @@ class AskProApp(App[int]):
     def _tick(self) -> None:
         if isinstance(self.screen, ConsoleScreen):
             self.screen.tick()
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        # Every repaint goes through here on its way to the terminal (Textual 8.2.8; a canary test watches it).
+        if isinstance(renderable, ChopsUpdate):
+            renderable = TightUpdate.of(renderable)
+        super()._display(screen, renderable)
 
     def _fatal_error(self) -> None:
         # Textual prints a traceback with local variables, and so with people's data: it goes to the log instead.

@@ -58,9 +58,16 @@ class Column(Generic[Row]):
         """The cell's text, safe."""
         return "".join(safe_text(piece.text) for piece in self.content(row, now)).strip()
 
+    def raw_text(self, row: Row) -> str:
+        """The cell's text as it came, for comparing only, never for showing."""
+        content = self.cell(row) if self.cell is not None else self.content(row, 0.0)
+        if isinstance(content, str):
+            return content
+        return content.text if isinstance(content, Piece) else "".join(piece.text for piece in content)
+
     def sort_key(self, row: Row) -> Comparable | None:
         """What the column sorts by."""
-        return self.sort(row) if self.sort is not None else self.text(row).casefold()
+        return self.sort(row) if self.sort is not None else self.raw_text(row).casefold()
 
     def exported(self, row: Row) -> str:
         """What an export writes: raw data, not yet escaped for its format."""

@@ -16,8 +16,11 @@ from widgets.row_filter import RowFilter, parse_filter, search_form
 
 Row = TypeVar("Row")
 
-SLICE = 1000
+SLICE = 300
 """Rows that are looked at between two chances to answer a key."""
+
+LONGEST_TEXT = 4000
+"""Characters of a row that the filter looks at."""
 
 REMEMBERED_TEXTS = 20_000
 """Most rows whose searchable text is kept."""
@@ -82,11 +85,7 @@ class RowBook(Generic[Row]):
 
     def index(self, key: str | None) -> int | None:
         """Place of a row; None when it is not shown."""
-        if key is None:
-            return None
-        if self._position is None:
-            self._position = {shown: index for index, shown in enumerate(self._shown)}
-        return self._position.get(key)
+        return None if key is None else self._positions.get(key)
 
     def shown_rows(self) -> Iterator[Row]:
         """The rows as they are shown."""
@@ -104,15 +103,20 @@ class RowBook(Generic[Row]):
         A generator: run it to its end (`finish`) or slice by slice.
         """
         fresh: dict[str, Row] = {}
+        known = self._rows
         for count, row in enumerate(rows, 1):
-            fresh[self._key(row)] = row
+            key = self._key(row)
+            old = known.get(key)
+            # An equal row stays the same object, which is what every cache of drawn and searched text goes by.
+            fresh[key] = row if old is None or old != row else old
             if not count % SLICE:
                 yield
         held = hold and bool(self._shown)
         self.gone = {key for key in self._shown if key not in fresh} if held else set()
-        kept = {key: self._rows[key] for key in self.gone}
-        self._rows = fresh | kept
-        self.marked &= fresh.keys()
+        for key in self.gone:
+            fresh[key] = known[key]
+        self._rows = fresh
+        self.marked = {key for key in self.marked if key in fresh and key not in self.gone}
         if len(self._texts) > len(fresh):
             self._texts = {key: entry for key, entry in self._texts.items() if key in fresh}
         yield from self.arrange(hold=held)
@@ -147,8 +151,7 @@ class RowBook(Generic[Row]):
         if column is not None:
             yield from self._sort(keys, column, self.sorting.descending)
         if hold and self._shown:
-            shown = set(self._shown)
-            self.new_count = sum(1 for key in keys if key not in shown)
+            self.new_count = sum(1 for key in keys if key not in self._positions)
             self._waiting = None if keys == self._shown else keys
             return
         self._waiting = keys
@@ -178,6 +181,12 @@ class RowBook(Generic[Row]):
         elif key in self._rows:
             self.marked.add(key)
 
+    @property
+    def _positions(self) -> dict[str, int]:
+        if self._position is None:
+            self._position = {key: index for index, key in enumerate(self._shown)}
+        return self._position
+
     def _sort_column(self) -> Column[Row] | None:
         wanted = self.sorting.column
         return next((column for column in self.columns if column.key == wanted), None) if wanted else None
@@ -187,33 +196,38 @@ class RowBook(Generic[Row]):
         known = self._texts.get(key)
         if known is not None and known[0] is row:
             return known[1]
-        text = search_form("\n".join(column.text(row) for column in self.columns if column.searched))
+        text = search_form("\n".join(column.raw_text(row) for column in self.columns if column.searched))[:LONGEST_TEXT]
         if len(self._texts) < REMEMBERED_TEXTS:
             self._texts[key] = (row, text)
         return text
 
     def _sort(self, keys: list[str], column: Column[Row], descending: bool) -> Iterator[None]:
-        """Sort in place: slices are sorted singly and then merged, each in its turn. Rows without a value come last."""
+        """Sort in place: slices are sorted singly and then merged, each in its turn. Rows without a value come last.
+
+        Equal values keep the order in which they were given, whatever the direction.
+        """
         rows = self._rows
-        runs: list[list[tuple[Any, int, str]]] = []
+        # One dictionary of plain values rather than a tuple for each row: nothing for the garbage collector to walk.
+        values: dict[str, Any] = {}
+        runs: list[list[str]] = []
         without: list[str] = []
         for start in range(0, len(keys), SLICE):
-            run: list[tuple[Any, int, str]] = []
-            for place, key in enumerate(keys[start : start + SLICE], start):
+            run: list[str] = []
+            for key in keys[start : start + SLICE]:
                 value = column.sort_key(rows[key])
                 if value is None:
                     without.append(key)
                 else:
-                    # Equal values keep the order in which they were given, whatever the direction.
-                    run.append((value, -place if descending else place, key))
-            run.sort(reverse=descending)
+                    values[key] = value
+                    run.append(key)
+            run.sort(key=values.__getitem__, reverse=descending)
             runs.append(run)
             if start:
                 yield
         merged: list[str] = []
-        ordered = runs[0] if len(runs) == 1 else heapq.merge(*runs, reverse=descending)
-        for count, entry in enumerate(ordered):
-            merged.append(entry[2])
+        ordered = runs[0] if len(runs) == 1 else heapq.merge(*runs, key=values.__getitem__, reverse=descending)
+        for count, key in enumerate(ordered):
+            merged.append(key)
             if count % SLICE == SLICE - 1:
                 yield
         keys[:] = merged + without

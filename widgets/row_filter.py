@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Literal
@@ -11,12 +12,13 @@ from widgets.safe_text import safe_text
 LONGEST = 256
 
 
+_ACCENTS = re.compile("[\u0300-\u036f]+")
+
+
 def search_form(text: str) -> str:
-    """Text as it is compared: without case and accents."""
-    folded = safe_text(text, 4000).casefold()
-    if folded.isascii():
-        return folded
-    return "".join(char for char in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(char))
+    """Text as it is compared: without case and accents. For comparing only, never for showing."""
+    folded = text.casefold()
+    return folded if folded.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFKD", folded))
 
 
 @dataclass(frozen=True, slots=True)

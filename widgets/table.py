@@ -18,31 +18,39 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from widgets.columns import Column, Placed, lay_out
-from widgets.figures import count_text
 from widgets.palette import Palette, changed_spans, palette_of
-from widgets.pieces import Ground, Line, Piece, Tone, fitted, line, rule
-from widgets.row_book import SLICE, RowBook, Sorting, finish
+from widgets.pieces import Line, Tone
+from widgets.row_book import RowBook, Sorting
+from widgets.sliced_work import SlicedWork
+from widgets.table_lines import GUTTER, RowLook, empty_lines, header_line, row_line, title_line
 
 Row = TypeVar("Row")
 
 REST_S = 20.0
 """After so long without a key the reader is taken to rest, and the waiting order is shown."""
 
-BUDGET_S = 0.004
-"""Time that one turn of sliced work may take before keys are answered again."""
-
-GUTTER = 1
-"""Cells left of the first column: marks live there."""
-
 REMEMBERED_STRIPS = 600
 
 
-class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=False):
-    """A list of records.
+class RowMessage(Message):
+    """Something about one row of a table."""
 
-    Usage: `VirtualTable(COLUMNS, key=lambda row: row.id, title="Calls", nouns=("call", "calls"))`, then `set_rows`.
-    Actions (`cursor_down`, `open`, `mark`, `sort_next` …) are bound through the console's action registry as
-    `focused.cursor_down` and so on.
+    def __init__(self, table: VirtualTable[Any], row: object) -> None:
+        super().__init__()
+        self.table = table
+        self.row = row
+        """The record; check its type."""
+
+    @property
+    def control(self) -> VirtualTable[Any]:
+        """The table, for `@on` selectors."""
+        return self.table
+
+
+class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=False):
+    """A list of records: `VirtualTable(COLUMNS, key=lambda row: row.id, title="Calls")`, then `set_rows`.
+
+    Its actions (`cursor_down`, `open`, `mark` …) are bound by the console's registry as `list.cursor_down` and so on.
     """
 
     DEFAULT_CSS = """
@@ -54,35 +62,15 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
     """
     ALLOW_SELECT = False
 
-    class Highlighted(Message):
+    class Highlighted(RowMessage):
         """The cursor is on another row, or the row under it has new values."""
-
-        def __init__(self, table: VirtualTable[Any], row: object) -> None:
-            super().__init__()
-            self.table = table
-            self.row = row
-
-        @property
-        def control(self) -> VirtualTable[Any]:
-            """The table, for `@on` selectors."""
-            return self.table
 
         def can_replace(self, message: Message) -> bool:
             """Only the last of several matters."""
             return isinstance(message, VirtualTable.Highlighted) and message.table is self.table
 
-    class Opened(Message):
+    class Opened(RowMessage):
         """Someone wants to see the row itself (enter, double click)."""
-
-        def __init__(self, table: VirtualTable[Any], row: object) -> None:
-            super().__init__()
-            self.table = table
-            self.row = row
-
-        @property
-        def control(self) -> VirtualTable[Any]:
-            """The table, for `@on` selectors."""
-            return self.table
 
     def __init__(
         self,
@@ -131,7 +119,8 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         self._touched_at = float("-inf")
         self._last_index = 0
         self._told: object = None
-        self._work: Iterator[None] | None = None
+        self._work = SlicedWork()
+        self._place: tuple[int | None, int] = (None, 0)
         self._placed: tuple[Placed[Row], ...] = ()
         self._placed_width = -1
         self._painted: list[Line] = []
@@ -172,7 +161,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
     def update_rows(self, changed: Iterable[Row]) -> None:
         """Take new values of some rows, or new rows; costs what is changed, not what there is."""
         self._loaded = True
-        if self.book.update(changed) and self._work is None:
+        if self.book.update(changed) and not self._work.busy:
             self._do(self.book.arrange(hold=self._reading()), self.book.total)
         else:
             self._show()
@@ -305,6 +294,10 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         """Draw anew when the theme changes."""
         self.app.theme_changed_signal.subscribe(self, self._repaint)
 
+    def on_unmount(self) -> None:
+        """Nothing is left to do."""
+        self._work.drop()
+
     def on_resize(self) -> None:
         """Columns and lines are laid out anew."""
         self._show(everything=True)
@@ -384,103 +377,40 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         self._show(everything=True)
 
     def _lines(self) -> list[Line]:
-        width = self._width
-        lines = [self._title_line(width), self._header_line()]
-        height = self._body_height
+        width, height = self._width, self._body_height
+        book = self.book
+        title = title_line(self.title, book, width, loaded=self._loaded, note=self._note)
+        lines = [title, header_line(self._layout(), self._sorting)]
         top, now = self._top, self._clock()
-        for index in range(top, min(top + height, len(self.book))):
-            key = self.book.key_at(index)
+        for index in range(top, min(top + height, len(book))):
+            key = book.key_at(index)
             assert key is not None
             lines.append(self._row_line(key, now))
-        if not len(self.book):
-            lines.extend(self._empty_lines(width))
-        lines.extend([Line()] * (height + 2 - len(lines)))
+        if not len(book):
+            lines += empty_lines(book, self.nouns, self.empty_text, width, loaded=self._loaded)
+        lines += [Line()] * (height + 2 - len(lines))
         return lines[: height + 2]
-
-    def _title_line(self, width: int) -> Line:
-        book = self.book
-        count = len(book)
-        parts: list[Piece] = [Piece(self.title, Tone.BRIGHT)]
-        if self._loaded:
-            if book.filter:
-                parts += [
-                    Piece(f"  {count_text(count)} of {count_text(book.total)}", Tone.TEXT),
-                    Piece("  /", Tone.DIM),
-                    Piece(book.filter.text, Tone.ACCENT),
-                ]
-            else:
-                parts.append(Piece(f"  {count_text(count)}", Tone.TEXT))
-            if book.marked:
-                parts.append(Piece(f"  {len(book.marked)} marked", Tone.ACCENT))
-        right: list[Piece] = []
-        if book.new_count:
-            right.append(Piece(f"{book.new_count} new ↑", Tone.ACCENT))
-        elif book.waiting:
-            right.append(Piece("new order ↑", Tone.ACCENT))
-        if self._note:
-            right.append(Piece(f"{'  ' if right else ''}{self._note}", Tone.DIM))
-        return rule(parts, width, right)
-
-    def _header_line(self) -> Line:
-        sorting = self._sorting
-        pieces: list[Piece] = [Piece(" " * GUTTER)]
-        end = 0
-        for placed in self._layout():
-            column = placed.column
-            right = column.align == "right"
-            title: list[Piece] = [Piece(column.title, Tone.DIM)]
-            if column.key == sorting.column:
-                mark = "▼" if sorting.descending else "▲"
-                title = [Piece(column.title, Tone.ACCENT), Piece(mark, Tone.ACCENT)]
-            pieces.append(Piece(" " * (placed.x - end)))
-            pieces.extend(fitted(title, placed.width, right=right))
-            end = placed.x + placed.width
-        return Line(tuple(piece for piece in pieces if piece.text))
 
     def _row_line(self, key: str, now: float) -> Line:
         row = self.book.row(key)
         assert row is not None
-        is_cursor = key == self._cursor
-        marked, gone = key in self.book.marked, key in self.book.gone
+        look = RowLook(
+            cursor=key == self._cursor,
+            focused=self.has_focus,
+            marked=key in self.book.marked,
+            gone=key in self.book.gone,
+        )
         layout = self._layout()
         timed = tuple(placed.column.timed(row, now) for placed in layout if placed.column.timed is not None)
-        state = (is_cursor, is_cursor and self.has_focus, marked, gone, self._placed_width, timed)
+        state = (look, self._placed_width, timed)
         known = self._row_lines.get(key)
         if known is not None and known[0] is row and known[1] == state:
             return known[2]
-        if is_cursor:
-            ground = Ground.CURSOR if self.has_focus else Ground.REST
-        else:
-            ground = Ground.MARK if marked else Ground.BASE
-        tone = Tone.FAINT if gone else self._row_tone(row) if self._row_tone else None
-        pieces: list[Piece] = [Piece("▌", Tone.ACCENT) if marked else Piece(" " * GUTTER)]
-        end = 0
-        for placed in layout:
-            if placed.x > end:
-                pieces.append(Piece(" " * (placed.x - end)))
-            content = placed.column.content(row, now)
-            pieces.extend(
-                Piece(piece.text, tone) if tone and (gone or piece.tone is Tone.TEXT) else piece
-                for piece in fitted(content, placed.width, right=placed.column.align == "right")
-            )
-            end = placed.x + placed.width
-        drawn = Line(tuple(pieces), ground)
+        drawn = row_line(layout, row, now, look, self._row_tone(row) if self._row_tone else None)
         if len(self._row_lines) >= REMEMBERED_STRIPS:
             self._row_lines.clear()
         self._row_lines[key] = (row, state, drawn)
         return drawn
-
-    def _empty_lines(self, width: int) -> list[Line]:
-        if not self._loaded:
-            text, hint = f"Loading {self.nouns[1]} …", ""
-        elif self.book.filter:
-            text, hint = f"No {self.nouns[0]} matches.", "esc shows all again"
-        else:
-            text, hint = self.empty_text or f"No {self.nouns[1]}.", ""
-        lines = [Line(), line(Piece("  "), *fitted(Piece(text, Tone.DIM), max(1, width - 4)))]
-        if hint:
-            lines.append(line(Piece(f"  {hint}", Tone.FAINT)))
-        return lines
 
     # Place
 
@@ -515,10 +445,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
             self.post_message(self.Highlighted(self, row))
 
     def _step(self, rows: int) -> None:
-        index = self.book.index(self._cursor)
-        if index is None:
-            index = 0
-        self._move_to(index + rows)
+        self._move_to((self.book.index(self._cursor) or 0) + rows)
 
     def _move_to(self, index: int) -> None:
         if not len(self.book):
@@ -545,15 +472,15 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
             self.scroll_to(y=top, animate=False, force=True)
 
     def _release(self) -> None:
-        """Show the waiting order; the cursor's row stays where it is on the screen."""
-        if self._work is not None:
-            return
-        before = self.book.index(self._cursor)
-        top = self._top
-        if self.book.release():
-            self._settle(before, top)
+        """Show the waiting order."""
+        if not self._work.busy:
+            self._remember_place()
+            if self.book.release():
+                self._settle()
 
-    def _settle(self, before: int | None, top: int) -> None:
+    def _settle(self) -> None:
+        """After another order: the cursor's row stays where it was on the screen."""
+        before, top = self._place
         after = self.book.index(self._cursor)
         if self._on_row and before is not None and after is not None:
             self._scroll_top_to(max(0, min(top + after - before, len(self.book) - self._body_height)))
@@ -565,27 +492,8 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         index = keys.index(current) + by if current in keys else (0 if by > 0 else len(keys) - 1)
         self.sort_by(keys[index % len(keys)])
 
-    # Sliced work
-
     def _do(self, work: Iterator[None], size: int) -> None:
-        """Run `work` now when it is small, else in turns between which keys are answered."""
-        if size <= 2 * SLICE or not self.is_mounted:
-            self._work = None
-            before, top = self.book.index(self._cursor), self._top
-            finish(work)
-            self._settle(before, top)
-            return
-        self._work = work
-        self._turn(work)
+        self._work.do(work, size, self._remember_place, self._settle)
 
-    def _turn(self, work: Iterator[None]) -> None:
-        if work is not self._work:
-            return
-        before, top = self.book.index(self._cursor), self._top
-        deadline = time.monotonic() + BUDGET_S
-        for _ in work:
-            if time.monotonic() >= deadline:
-                self.set_timer(0.001, lambda: self._turn(work))
-                return
-        self._work = None
-        self._settle(before, top)
+    def _remember_place(self) -> None:
+        self._place = (self.book.index(self._cursor), self._top)
