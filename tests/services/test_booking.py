@@ -119,9 +119,8 @@ async def test_a_writer_that_takes_no_lock_is_stopped_by_the_constraint(
         )
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
+async def test_what_can_not_be_booked_is_refused_with_its_reason(salon: Salon) -> None:
+    cases: list[tuple[dict[str, object], RefusalReason]] = [
         ({"service": "massage"}, RefusalReason.SERVICE_UNKNOWN),
         ({"branch": "süd"}, RefusalReason.BRANCH_UNKNOWN),
         ({"branch": None}, RefusalReason.BRANCH_UNKNOWN),
@@ -133,13 +132,10 @@ async def test_a_writer_that_takes_no_lock_is_stopped_by_the_constraint(
         ({"starts_at": datetime(1, 1, 1, tzinfo=UTC)}, RefusalReason.IN_PAST),
         ({"starts_at": ASKED_AT - timedelta(seconds=1)}, RefusalReason.IN_PAST),
         ({"starts_at": datetime(9999, 12, 31, 23, 59, tzinfo=UTC)}, RefusalReason.TOO_FAR),
-    ],
-)
-async def test_what_can_not_be_booked_is_refused_with_its_reason(
-    salon: Salon, changes: dict[str, object], reason: RefusalReason
-) -> None:
-    answer = await salon.book(salon.request(**changes))  # type: ignore[arg-type] # fields of the request
-    assert answer == Refused(reason, None, is_new=True)
+    ]
+    for changes, reason in cases:
+        answer = await salon.book(salon.request("call:one", **changes))
+        assert answer == Refused(reason, None, is_new=True), changes
     assert await salon.value("select count(*) from appointments") == 0
 
 
@@ -153,18 +149,15 @@ async def test_without_a_branch_the_one_that_was_called_is_meant(salon: Salon) -
     assert answer.staff_id == salon.staff["ben"]
 
 
-@pytest.mark.parametrize(
-    ("wall", "utc"),
-    [
-        (datetime(2026, 7, 1, 10, 0), datetime(2026, 7, 1, 8, 0, tzinfo=UTC)),  # noqa: DTZ001
-        (datetime(2026, 3, 29, 2, 30), datetime(2026, 3, 29, 1, 0, tzinfo=UTC)),  # noqa: DTZ001
-        (datetime(2026, 10, 25, 2, 30), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),  # noqa: DTZ001
-    ],
-)
-async def test_a_time_without_offset_is_wall_time_at_the_branch(salon: Salon, wall: datetime, utc: datetime) -> None:
-    answer = await salon.book(salon.request(starts_at=wall))
-    assert isinstance(answer, Booked)
-    assert answer.starts_at == utc
+async def test_a_time_without_offset_is_wall_time_at_the_branch(salon: Salon) -> None:
+    for wall, utc in [
+        ("2026-07-01T10:00", "2026-07-01T08:00Z"),
+        ("2026-03-29T02:30", "2026-03-29T01:00Z"),
+        ("2026-10-25T02:30", "2026-10-25T00:30Z"),
+    ]:
+        answer = await salon.book(salon.request(f"call:{wall}", starts_at=datetime.fromisoformat(wall)))
+        assert isinstance(answer, Booked)
+        assert answer.starts_at == datetime.fromisoformat(utc)
 
 
 async def test_a_hold_that_ran_out_makes_way(salon: Salon, deliver: Deliveries) -> None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
+import asyncpg
 import pytest
 
-from backend.domain.vocabulary import CallOutcome, CallStatus
-from backend.postgres.pools import Connection
+from backend.domain.vocabulary import CallOutcome, CallStatus, Provider
+from backend.postgres.pools import Connection, tenant
 from backend.services.booking import Booked, Refused
+from backend.services.calls import fold_call_events
 from tests.services.conftest import ASKED_AT, SLOT, Deliveries, Salon
 
 WISH = {"service": "schnitt", "staff": "anna", "starts_at": SLOT.isoformat(), "branch": "mitte"}
+
+WAITING = """
+    select true from pg_locks where not granted and locktype = 'advisory'
+    and database = (select oid from pg_database where datname = current_database())
+"""
 
 CALL_ROW = "select to_jsonb(c) - 'id' - 'created_at' - 'updated_at' - 'customer_id' from calls c"
 
@@ -68,13 +76,40 @@ async def test_fifty_folds_of_one_call_at_once_end_in_one_call_and_one_customer(
     assert await salon.value("select status from calls") == "ended"
 
 
+class PausedAfterReading:
+    """A connection on which the fold stops between its reading and its writing until it is let go on."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.has_read = asyncio.Event()
+        self.may_write = asyncio.Event()
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        rows = await self._connection.fetch(query, *arguments)
+        self.has_read.set()
+        await asyncio.wait_for(self.may_write.wait(), 30)
+        return rows
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        return await self._connection.fetchrow(query, *arguments)
+
+
 async def test_an_older_view_never_overwrites_a_newer_one(salon: Salon, deliver: Deliveries) -> None:
-    await deliver("call_started", call_status="ongoing")
-    for _ in range(10):
-        await deliver("transcript_updated", call_status="ongoing", transcript="A")
-    folds = [salon.fold("call_1") for _ in range(25)]
-    await asyncio.gather(*folds, deliver("call_ended", call_status="ended", transcript="A B"))
-    await asyncio.gather(*(salon.fold("call_1") for _ in range(25)))
+    await deliver("transcript_updated", call_status="ongoing", transcript="A")
+    async with tenant(salon.pool, salon.company_id) as connection:
+        paused = PausedAfterReading(connection)
+        older = asyncio.create_task(
+            fold_call_events(cast("Connection", paused), salon.company_id, Provider.RETELL, "call_1")
+        )
+        await asyncio.wait_for(paused.has_read.wait(), 30)
+        await deliver("call_ended", call_status="ended", transcript="A B")
+        newer = asyncio.create_task(salon.fold("call_1"))
+        async with asyncio.timeout(30):
+            while not newer.done() and not await salon.value(WAITING):
+                pass
+        paused.may_write.set()
+        await older
+    await newer
     assert await salon.value("select transcript from calls") == "A B"
 
 

@@ -99,36 +99,26 @@ async def test_a_number_of_another_company_is_refused_and_nothing_is_kept(salon:
     assert await setup.fetchval("select count(*) from companies") == 1
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
+async def test_a_declaration_that_contradicts_itself_is_refused(setup: Connection) -> None:
+    backwards = {"mitte": {"mon": ((time(12), time(8)),)}}
+    cases: list[tuple[dict[str, object], str]] = [
         ({"time_zone": "Europe/Atlantis"}, "no time zone"),
         ({"services": (*SALON.services, SALON.services[0])}, "schnitt is declared twice"),
         ({"staff": (StaffDeclaration(slug="x", name="X", branches=("süd",), services=()),)}, "süd, which is no branch"),
         ({"staff": (StaffDeclaration(slug="x", name="X", branches=(), services=("y",)),)}, "y, which is no service"),
         (
-            {
-                "staff": (
-                    StaffDeclaration(
-                        slug="x",
-                        name="X",
-                        branches=("mitte",),
-                        services=(),
-                        hours={"mitte": {"mon": ((time(12), time(8)),)}},
-                    ),
-                )
-            },
+            {"staff": (msgspec.structs.replace(SALON.staff[0], hours=backwards),)},
             "ends before starting on mon",
         ),
-        ({"branches": (msgspec.structs.replace(SALON.branches[0], numbers=("anonym",)),)}, "no branch|no phone number"),
-    ],
-)
-async def test_a_declaration_that_contradicts_itself_is_refused(
-    setup: Connection, change: dict[str, object], said: str
-) -> None:
-    wrong: CompanyDeclaration = msgspec.structs.replace(SALON, **change)
-    with pytest.raises(DeclarationWrong, match=said):
-        await apply_company(setup, wrong)
+        (
+            {"branches": (SALON.branches[1], msgspec.structs.replace(SALON.branches[0], numbers=("anonym",)))},
+            "'anonym' is no phone number",
+        ),
+    ]
+    for change, said in cases:
+        wrong: CompanyDeclaration = msgspec.structs.replace(SALON, **change)
+        with pytest.raises(DeclarationWrong, match=said):
+            await apply_company(setup, wrong)
     assert await setup.fetchval("select count(*) from companies") == 0
 
 

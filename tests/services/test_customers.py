@@ -36,10 +36,10 @@ async def test_a_new_name_on_a_usable_phone_becomes_a_customer(salon: Salon, han
     assert await salon.value("select phone from customers") == "+4917012345678"
 
 
-@pytest.mark.parametrize("name", ["Hans Müller", "hans mueller", "Herr Dr. Hans Muller", "Müller, Hans"])
-async def test_the_same_name_on_the_same_phone_is_the_same_customer(salon: Salon, hans: Caller, name: str) -> None:
+async def test_the_same_name_on_the_same_phone_is_the_same_customer(salon: Salon, hans: Caller) -> None:
     first = await found_id(salon, hans)
-    assert await found_id(salon, caller(number="+4917012345678", name=name)) == first
+    for name in ("Hans Müller", "hans mueller", "Herr Dr. Hans Muller", "Müller, Hans"):
+        assert await found_id(salon, caller(number="+4917012345678", name=name)) == first, name
     assert await salon.value("select count(*) from customers") == 1
 
 
@@ -49,9 +49,9 @@ async def test_another_name_on_the_same_phone_is_another_customer(salon: Salon, 
     assert await salon.value("select count(*) from customers") == 2
 
 
-@pytest.mark.parametrize("number", ["anonymous", "Restricted", "", "+266696687", "sip:hans@example.org", None])
-async def test_a_hidden_number_never_makes_a_customer(salon: Salon, number: str | None) -> None:
-    assert await find(salon, caller(number=number, name="Hans Müller", email="hans@example.org")) is None
+async def test_a_hidden_number_never_makes_a_customer(salon: Salon) -> None:
+    for number in ("anonymous", "Restricted", "", "+266696687", "sip:hans@example.org", None):
+        assert await find(salon, caller(number=number, name="Hans Müller", email="hans@example.org")) is None, number
     assert await salon.value("select count(*) from customers") == 0
 
 
@@ -71,9 +71,9 @@ async def test_no_name_is_the_customer_of_the_line_only_when_it_has_one(salon: S
     assert await salon.value("select count(*) from customers") == 2
 
 
-@pytest.mark.parametrize("name", ["unbekannt", "Anonym", "", "  ", "…"])
-async def test_a_name_that_is_none_makes_no_customer(salon: Salon, name: str) -> None:
-    assert await find(salon, caller(number=PHONE, name=name)) is None
+async def test_a_name_that_is_none_makes_no_customer(salon: Salon) -> None:
+    for name in ("unbekannt", "Anonym", "", "  ", "…"):
+        assert await find(salon, caller(number=PHONE, name=name)) is None, name
 
 
 async def test_fifty_at_once_make_one_customer(salon: Salon, hans: Caller) -> None:
