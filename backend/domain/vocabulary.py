@@ -73,6 +73,38 @@ class RefusalReason(StrEnum):
     """Further ahead than any service can be booked."""
 
 
+class ExceptionKind(StrEnum):
+    """What is different on certain days (DOMAIN §5)."""
+
+    CLOSED = "closed"
+    """Not there: all day, or in a span of it."""
+    HOURS = "hours"
+    """Other hours instead of the weekly ones."""
+    EXTRA = "extra"
+    """More hours beside the weekly ones."""
+
+
+class Bundesland(StrEnum):
+    """A German state, whose public holidays a branch keeps (ISO 3166-2:DE)."""
+
+    BRANDENBURG = "BB"
+    BERLIN = "BE"
+    BADEN_WUERTTEMBERG = "BW"
+    BAVARIA = "BY"
+    BREMEN = "HB"
+    HESSE = "HE"
+    HAMBURG = "HH"
+    MECKLENBURG_VORPOMMERN = "MV"
+    LOWER_SAXONY = "NI"
+    NORTH_RHINE_WESTPHALIA = "NW"
+    RHINELAND_PALATINATE = "RP"
+    SCHLESWIG_HOLSTEIN = "SH"
+    SAARLAND = "SL"
+    SAXONY = "SN"
+    SAXONY_ANHALT = "ST"
+    THURINGIA = "TH"
+
+
 class CallStatus(StrEnum):
     """State of a call, in the provider's words (Retell `call_status`)."""
 

@@ -17,6 +17,8 @@ WORDS: dict[tuple[str, str], type[StrEnum]] = {
     ("appointments", "status"): vocabulary.AppointmentStatus,
     ("appointments", "source"): vocabulary.AppointmentSource,
     ("appointment_events", "kind"): vocabulary.AppointmentEvent,
+    ("branches", "bundesland"): vocabulary.Bundesland,
+    ("calendar_exceptions", "kind"): vocabulary.ExceptionKind,
     ("calls", "status"): vocabulary.CallStatus,
     ("calls", "outcome"): vocabulary.CallOutcome,
     ("calls", "sentiment"): vocabulary.Sentiment,
