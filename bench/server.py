@@ -16,6 +16,7 @@ from backend.postgres.migrate import migrate
 from backend.stack.layout import Layout
 from backend.stack.postgres_server import PostgresServer
 from backend.stack.spawn import spawn
+from backend.stack.valkey_server import ValkeyServer
 
 START_LIMIT_S = 60.0
 
@@ -47,4 +48,23 @@ def durable_server(base: Path) -> Iterator[tuple[PostgresAddress, Superuser]]:
         yield address, superuser
     finally:
         child.send_signal(signal.SIGINT)
+        child.wait(30)
+
+
+@contextmanager
+def valkey_server(base: Path) -> Iterator[str]:
+    """Run an empty Valkey within the block; yields its address."""
+    server = ValkeyServer(Layout(config=base / "config", data=base / "data", state=base / "state", run=base / "run"))
+    server.initialise()
+    with (base / "valkey.log").open("ab") as log:
+        child = spawn(server.command(), output=log.fileno())
+    try:
+        end = time.monotonic() + START_LIMIT_S
+        while not server.ready():
+            if time.monotonic() > end:
+                raise SystemExit("Valkey did not start")
+            time.sleep(0.02)
+        yield server.url
+    finally:
+        child.terminate()
         child.wait(30)

@@ -29,7 +29,7 @@ from backend.watch.collect import Sources
 from backend.watch.connection import Connection, open_watch_connection
 from backend.watch.lane import CollectionFailed, Lane
 from backend.watch.own_node import OwnNode
-from backend.watch.schedule import NOTICED, NOTICED_COST_FACTOR, NOTICED_S, rest_s
+from backend.watch.schedule import NOTICED, noticed_rest_s, rest_s
 from backend.watch.snapshots import DOMAINS, Snapshot
 from backend.watch.timetable import Timetable, TimetableFailed
 
@@ -202,7 +202,7 @@ class Publisher:
             took_s = await self._publish(domain)
             due = began + rest_s(domain, took_s)
             if wake is not None:
-                await asyncio.sleep(began + max(NOTICED_S, NOTICED_COST_FACTOR * took_s) - time.monotonic())
+                await asyncio.sleep(began + noticed_rest_s(took_s) - time.monotonic())
 
     @staticmethod
     async def _until(due: float, wake: asyncio.Event | None) -> None:

@@ -26,6 +26,9 @@ COST_FACTOR = 100.0
 NOTICED_COST_FACTOR = 20.0
 """The same between two collections that notices asked for: 5 % of a core, and only while things change."""
 
+NOTICED_REST_LIMIT_S = 0.5
+"""Longest rest that this may impose: who waits for a screen waits for no longer than that."""
+
 REST_LIMIT_S = 10.0
 """Longest rest that the cost factor may impose."""
 
@@ -35,6 +38,11 @@ assert set(INTERVAL_S) == set(DOMAINS)
 def rest_s(domain: str, took_s: float) -> float:
     """Time from one collection's begin to the next one's, when a collection takes so long."""
     return min(max(INTERVAL_S[domain], COST_FACTOR * took_s), REST_LIMIT_S)
+
+
+def noticed_rest_s(took_s: float) -> float:
+    """The same for two collections that notices ask for."""
+    return max(NOTICED_S, min(NOTICED_COST_FACTOR * took_s, NOTICED_REST_LIMIT_S))
 
 
 def live_s(domain: str, due_s: float | None = None) -> float:

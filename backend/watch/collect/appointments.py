@@ -23,39 +23,45 @@ with bounds as materialized (
 ),
 upcoming as materialized (
     -- index appointments_starts
-    select xmin as written_by, * from appointments
+    select id, starts_at, xmin as written_by from appointments
     where starts_at >= now() and status in ('held', 'pending', 'confirmed', 'in_progress')
     order by starts_at limit 150
 ),
 latest as materialized (
     -- index appointments_created
-    select xmin as written_by, * from appointments order by created_at desc limit 150
+    select id, created_at, xmin as written_by from appointments order by created_at desc limit 150
 ),
 changed as materialized (
-    select * from (select * from upcoming
-                   union all
-                   select * from latest where id not in (select id from upcoming)) listed
+    select id from (select id, written_by from upcoming union select id, written_by from latest) listed
     where $1::text is null or age(written_by) <= age($1::text::xid)
+),
+wanted as materialized (
+    -- where nothing was written the lists are the same, and the figures can wait for the next whole reading
+    select $1::text is null or exists (select from changed) as ids,
+           $1::text is null or ($2 and exists (select from changed)) as figures
 ),
 around as materialized (
     -- index appointments_starts alone
     select status, count(*) as appointments,
            count(*) filter (where starts_at >= now() and starts_at < (select next_midnight from bounds)) as left_today
     from appointments
-    where $2 and starts_at >= now() - interval '7 days' and starts_at < now() + interval '7 days'
+    where (select figures from wanted)
+      and starts_at >= now() - interval '7 days' and starts_at < now() + interval '7 days'
     group by status
 )
 select json_build_object(
     'horizon', pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
-    'upcoming', (select coalesce(json_agg(id order by starts_at), '[]') from upcoming),
-    'latest', (select coalesce(json_agg(id order by created_at desc), '[]') from latest),
+    'upcoming', case when (select ids from wanted)
+                then (select coalesce(json_agg(id order by starts_at), '[]') from upcoming) end,
+    'latest', case when (select ids from wanted)
+              then (select coalesce(json_agg(id order by created_at desc), '[]') from latest) end,
     'rows', (select coalesce(json_agg({appointment_row}), '[]')
-        from changed a
+        from changed, lateral (select * from appointments k where k.id = changed.id limit 1) a
         {appointment_joins}),
     'booked_today', (select count(*) from appointments where created_at >= (select midnight from bounds)),
     'open_callbacks', (select count(*) from callback_requests where state = 'open'),
     'overdue_callbacks', (select count(*) from callback_requests where state = 'open' and due_at < now()),
-    'figures', case when $2 then json_build_object(
+    'figures', case when (select figures from wanted) then json_build_object(
         'upcoming_today', (select coalesce(sum(left_today), 0) from around
                            where status in ('held', 'pending', 'confirmed', 'in_progress')),
         'by_status_7d', (select coalesce(json_object_agg(status, appointments), '{}') from around)) end)
@@ -73,8 +79,9 @@ class Answer(msgspec.Struct, frozen=True):
     """The statement's answer."""
 
     horizon: int
-    upcoming: tuple[str, ...]
-    latest: tuple[str, ...]
+    upcoming: tuple[str, ...] | None
+    """None when it is that of the snapshot before, as is the next one."""
+    latest: tuple[str, ...] | None
     rows: tuple[AppointmentRow, ...]
     booked_today: int
     open_callbacks: int
@@ -89,25 +96,34 @@ async def collect(connection: Connection, sources: Sources) -> AppointmentsSnaps
     """The appointments of all companies; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, AppointmentsSnapshot) else None
     horizon = None if previous is None or is_due_whole(previous, time.time()) else previous.horizon
-    with_figures = horizon is None or previous is None or sum(previous.by_status_7d.values()) < BUSY_WEEKS
+    is_quiet = previous is not None and sum(previous.by_status_7d.values()) < BUSY_WEEKS
     began = time.perf_counter()
-    answer = _answer.decode(await connection.fetchval(STATEMENT, xid(horizon), with_figures))
+    answer = _answer.decode(await connection.fetchval(STATEMENT, xid(horizon), is_quiet))
+    now = time.time()
     took_ms = (time.perf_counter() - began) * 1000
     figures = answer.figures
     if figures is None:
         assert previous is not None
         figures = Figures(previous.upcoming_today, previous.by_status_7d)
-    before = (*previous.upcoming, *previous.latest) if previous is not None else ()
+    if answer.upcoming is not None and answer.latest is not None:
+        before = (*previous.upcoming, *previous.latest) if previous is not None else ()
+        upcoming = merge(answer.upcoming, answer.rows, before)
+        latest = merge(answer.latest, answer.rows, before)
+    else:
+        assert previous is not None
+        # Time goes on although nothing is written.
+        upcoming = tuple(row for row in previous.upcoming if row.starts_at >= now)
+        latest = previous.latest
     return AppointmentsSnapshot(
-        taken_at=time.time(),
+        taken_at=now,
         took_ms=took_ms,
         node=sources.node,
         notes=sources.notes,
         booked_today=answer.booked_today,
         upcoming_today=figures.upcoming_today,
         by_status_7d=figures.by_status_7d,
-        upcoming=merge(answer.upcoming, answer.rows, before),
-        latest=merge(answer.latest, answer.rows, before),
+        upcoming=upcoming,
+        latest=latest,
         open_callbacks=answer.open_callbacks,
         overdue_callbacks=answer.overdue_callbacks,
         horizon=answer.horizon,

@@ -18,45 +18,52 @@ BUSY_DAY = 5_000
 STATEMENT = spelled_out("""
 with newest as materialized (
     -- index calls_started
-    select xmin as written_by, * from calls order by started_at desc, id desc limit 250
+    select id, started_at, xmin as written_by from calls order by started_at desc, id desc limit 250
 ),
 listed as materialized (
     -- index calls_ongoing: whoever still talks is on the list, however long ago it began
     select * from newest
     union all
-    (select xmin, * from calls
+    (select id, started_at, xmin from calls
      where status in ('registered', 'ongoing') and started_at < (select min(started_at) from newest)
      order by started_at desc limit 50)
 ),
 changed as materialized (
-    select * from listed
+    select id from listed
     where $1::text is null
        or age(written_by) <= age($1::text::xid)
        -- its appointment may have come later, from another job
        or id in (select call_id from appointments where created_at >= now() - interval '30 seconds'
                  order by created_at desc limit 250)
 ),
+wanted as materialized (
+    -- where nothing was written the list is the same, and the figures can wait for the next whole reading
+    select $1::text is null or exists (select from changed) as ids,
+           $1::text is null or ($2 and exists (select from changed)) as figures
+),
 day as materialized (
     -- index calls_started alone
     select outcome from calls
-    where $2 and started_at >= date_trunc('day', now() at time zone 'Europe/Berlin') at time zone 'Europe/Berlin'
+    where (select figures from wanted)
+      and started_at >= date_trunc('day', now() at time zone 'Europe/Berlin') at time zone 'Europe/Berlin'
 ),
 lately as materialized (
     -- no call lasts two hours (default.close_stale_calls), so these are all that ended in the last one
     select started_at, duration_ms / 1000.0::float8 as duration_s
-    from calls where $2 and started_at >= now() - interval '3 hours'
+    from calls where (select figures from wanted) and started_at >= now() - interval '3 hours'
 ),
 minutes as (
     select generate_series(date_bin('1 minute', now(), 'epoch') - interval '59 minutes', now(), '1 minute') as minute
 )
 select json_build_object(
     'horizon', pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
-    'ids', (select coalesce(json_agg(id order by started_at desc, id desc), '[]') from listed),
+    'ids', case when (select ids from wanted)
+           then (select coalesce(json_agg(id order by started_at desc, id desc), '[]') from listed) end,
     'ongoing', (select count(*) from calls where status in ('registered', 'ongoing')),
     'rows', (select coalesce(json_agg({call_row}), '[]')
-        from changed c
+        from changed, lateral (select * from calls k where k.id = changed.id limit 1) c
         {call_joins}),
-    'figures', case when $2 then json_build_object(
+    'figures', case when (select figures from wanted) then json_build_object(
         'started_last_hour', (select count(*) from lately where started_at >= now() - interval '1 hour'),
         'started_today', (select count(*) from day),
         'median_duration_s', (select percentile_cont(0.5) within group (order by duration_s) from lately
@@ -83,10 +90,12 @@ class Answer(msgspec.Struct, frozen=True):
     """The statement's answer."""
 
     horizon: int
-    ids: tuple[str, ...]
+    ids: tuple[str, ...] | None
+    """None when they are those of the snapshot before."""
     ongoing: int
     rows: tuple[CallRow, ...]
     figures: Figures | None
+    """None when those of the snapshot before will do."""
 
 
 _answer = msgspec.json.Decoder(Answer)
@@ -96,10 +105,12 @@ async def collect(connection: Connection, sources: Sources) -> CallsSnapshot:
     """The calls of all companies; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, CallsSnapshot) else None
     horizon = None if previous is None or is_due_whole(previous, time.time()) else previous.horizon
-    with_figures = horizon is None or previous is None or previous.started_today < BUSY_DAY
+    is_quiet = previous is not None and previous.started_today < BUSY_DAY
     began = time.perf_counter()
-    answer = _answer.decode(await connection.fetchval(STATEMENT, xid(horizon), with_figures))
+    answer = _answer.decode(await connection.fetchval(STATEMENT, xid(horizon), is_quiet))
     took_ms = (time.perf_counter() - began) * 1000
+    before = previous.rows if previous is not None else ()
+    rows = before if answer.ids is None else merge(answer.ids, answer.rows, before)
     figures = answer.figures
     if figures is None:
         assert previous is not None
@@ -121,6 +132,6 @@ async def collect(connection: Connection, sources: Sources) -> CallsSnapshot:
         median_duration_s=figures.median_duration_s,
         by_outcome_today=figures.by_outcome_today,
         per_minute=Trend(values=figures.per_minute, step_s=60.0, unit="calls/min"),
-        rows=merge(answer.ids, answer.rows, previous.rows if previous is not None else ()),
+        rows=rows,
         horizon=answer.horizon,
     )

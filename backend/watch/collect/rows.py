@@ -16,6 +16,7 @@ from backend.watch.snapshots import Snapshot
 WHOLE_S = 10.0
 """Everything is read anew whenever the clock passes a multiple of this."""
 
+
 class Row(Protocol):
     """A row of a list; its id does not change."""
 
