@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from backend.domain.vocabulary import CallOutcome, CallStatus
@@ -307,6 +307,20 @@ class Callers:
             rival = Booking(branch, service, booking.staff, moved, names_branch, number)
             self._open_contest.append((rival, business, at, duration_s))
         return booking
+
+
+def to_nobody(call: PlannedCall) -> PlannedCall:
+    """The same call to a number that belongs to nobody."""
+    return replace(
+        call,
+        business=None,
+        branch=None,
+        agent_id=UNKNOWN_AGENT,
+        call_type="phone_call",
+        from_number=call.from_number or "anonymous",
+        to_number=UNKNOWN_LINE,
+        person=None,
+    )
 
 
 def _cost_cents(rng: random.Random, duration_ms: int) -> float:

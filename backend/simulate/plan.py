@@ -15,7 +15,7 @@ from backend.domain.vocabulary import CallOutcome
 from backend.simulate.arrivals import Arrivals
 from backend.simulate.businesses import ZONE, Business
 from backend.simulate.calendar import Calendar
-from backend.simulate.callers import Callers
+from backend.simulate.callers import Callers, to_nobody
 from backend.simulate.calls import Contest, PlannedCall
 from backend.simulate.deliveries import Delivery, deliveries_of, with_odd_word
 from backend.simulate.dice import seeded
@@ -24,7 +24,7 @@ from backend.simulate.presets import ANALYSIS_LATE_S, PER_CALL, PER_DELIVERY, Fa
 SETTLE_S = 1_200.0
 """A run in compressed time ends so long before now, so that its last calls are over."""
 EVERY_FAULT_FROM = 20
-"""A run of so many calls shows each fault at least once."""
+"""A run of so many calls shows each fault, and a call to an unknown number, at least once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,8 @@ def make_plan(spec: RunSpec, companies: Sequence[Business], ground: Ground) -> P
         calendar.block(busy.business, busy.staff, busy.start, busy.end)
     callers = Callers(seed, spec.prefix, companies, calendar, avoid_phones=ground.phones, faults=spec.faults)
     calls = [callers.call(at) for at in _instants(spec, seed)]
-    if spec.faults and len(calls) >= EVERY_FAULT_FROM and not any(call.odd for call in calls):
-        chosen = next((call for call in reversed(calls) if call.connected), calls[-1])
-        calls[chosen.number] = with_odd_word(chosen)
+    if len(calls) >= EVERY_FAULT_FROM:
+        _complete(spec, calls)
     first = _first_wave(spec, seed, calls, callers.contests)
     follow_ups = _follow_ups(spec, seed, callers, calls)
     second = [
@@ -108,6 +107,17 @@ def make_plan(spec: RunSpec, companies: Sequence[Business], ground: Ground) -> P
         contests=callers.contests,
         waves=(_in_order(first), _in_order(second)),
     )
+
+
+def _complete(spec: RunSpec, calls: list[PlannedCall]) -> None:
+    """See to it that the rare kinds of call are there, by changing one call each."""
+    plain = [call for call in calls if call.connected and call.business and not call.booking and not call.odd]
+    if spec.faults and plain and not any(call.odd for call in calls):
+        chosen = plain.pop()
+        calls[chosen.number] = with_odd_word(chosen)
+    if plain and all(call.business for call in calls):
+        chosen = plain.pop()
+        calls[chosen.number] = to_nobody(chosen)
 
 
 def _instants(spec: RunSpec, seed: str) -> list[float]:
