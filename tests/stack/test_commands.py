@@ -20,8 +20,6 @@ from backend.stack.layout import Layout
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.xdist_group("stack commands")
-
 
 class Askpro:
     """The command line, for one system of its own."""

@@ -19,8 +19,6 @@ from backend.stack.failures import StackFailure
 from backend.stack.status import ProcessState, Status
 from tests.stack.systems import COMMAND, SmallSystem, make_base, put_away, until
 
-pytestmark = pytest.mark.xdist_group("running system")
-
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[SmallSystem]:
