@@ -20,6 +20,7 @@ from backend.queue.context import Handler, JobContext
 from backend.queue.failures import Permanent
 from backend.queue.port import JobQueue, NewJob
 from backend.queue.retention import AT_MOST, PRUNERS
+from backend.queue.turns import Turns
 from backend.services import housekeeping
 from backend.services.booking import Booked, BookingRequest, book
 from backend.services.calendar_bookings import fold_booking_event
@@ -36,6 +37,13 @@ PURGE_REJECTS = "default.purge_rejects"
 RETENTION = "default.retention"
 
 queue = JobQueue()
+turns = Turns()
+
+_HAS_EFFECT = """
+-- Nothing is written then, so the commit need not wait for the disk.
+select case when state = 'processed' then set_config('synchronous_commit', 'off', true) end is not null
+from webhook_inbox where id = $1
+"""
 
 
 class Delivered(msgspec.Struct, frozen=True):
@@ -54,9 +62,14 @@ class Confirmed(msgspec.Struct, frozen=True):
 
 
 async def fold_retell_call(context: JobContext) -> None:
-    """Fold a call's deliveries into its row; a booking that the call carries becomes a job."""
+    """Fold a call's deliveries into its row; a booking that the call carries becomes a job.
+
+    One fold takes up all deliveries about its call that are there, so most jobs find theirs taken up already.
+    """
     delivered = context.read(Delivered)
-    async with context.tenant() as connection:
+    async with turns.turn(delivered.subject), context.tenant() as connection:
+        if await connection.fetchval(_HAS_EFFECT, delivered.inbox_id):
+            return
         try:
             folded = await fold_call_events(connection, context.company_id, Provider.RETELL, delivered.subject)
         except Malformed as error:
