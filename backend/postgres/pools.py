@@ -21,6 +21,15 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 """A connection of its own or one out of a pool: either will do for running statements."""
 
+DATABASE_ERRORS: tuple[type[Exception], ...] = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asyncpg's word for a link that is lost just when a statement is to be sent
+    OSError,
+    TimeoutError,
+)
+"""All that a statement can raise: the server's refusals, and every way in which a link can fail."""
+
 CONNECT_TIMEOUT_S = 2.0
 """Also bounds asyncpg's cancel connection, which is why it is short."""
 
@@ -112,10 +121,19 @@ async def transaction(connection: Connection, first: str) -> AsyncIterator[None]
     try:
         yield
     except BaseException:
-        if not connection.is_closed():
-            await connection.execute("rollback")
+        await _roll_back(connection)
         raise
     await connection.execute("commit")
+
+
+async def _roll_back(connection: Connection) -> None:
+    """End the transaction; on a link that does not answer any more, by ending the link (the server then rolls back)."""
+    if connection.is_closed():
+        return
+    try:
+        await connection.execute("rollback")
+    except DATABASE_ERRORS:
+        connection.terminate()
 
 
 async def _no_reset(_connection: Connection) -> None:

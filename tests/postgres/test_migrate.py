@@ -120,7 +120,7 @@ async def test_killed_at_any_statement_and_run_again_the_schema_is_the_same(
             try:
                 await migrate(bare_database)
                 break
-            except (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, OSError):
+            except (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.InternalClientError, OSError):
                 kills += 1
             before, recorded = recorded, await count_recorded(superuser)
             step = step + STRIDE if recorded == before else 1 + secrets.randbelow(STRIDE)
