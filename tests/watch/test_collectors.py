@@ -14,7 +14,7 @@ import pytest
 from backend.postgres.address import PostgresAddress, Role
 from backend.valkey.client import open_valkey
 from backend.watch.collect import Sources, appointments, business, calls, database, fleet, queues
-from backend.watch.collect.rows import is_due_whole
+from backend.watch.collect.rows import WHOLE_S, is_due
 from backend.watch.collect.take import take
 from backend.watch.connection import Connection, open_watch_connection
 from backend.watch.snapshots import DOMAINS, CallsSnapshot
@@ -119,13 +119,13 @@ async def test_a_call_that_goes_on_is_listed_however_long_ago_it_began(watch: Co
 
 
 async def partial(previous: CallsSnapshot, watch: Connection) -> CallsSnapshot:
-    """A collection that asks for changes only; it starts over when the clock crosses a tenth second."""
+    """A collection that asks for changes only; it starts over when the clock crosses a half minute."""
     for _ in range(3):
         snapshot = await calls.collect(watch, Sources(previous=previous))
-        if not is_due_whole(previous, snapshot.taken_at):
+        if not is_due(previous, snapshot.taken_at, WHOLE_S):
             return snapshot
         previous = snapshot
-    raise AssertionError("three collections took longer than ten seconds each")
+    raise AssertionError("three collections took half a minute each")
 
 
 async def test_a_change_is_seen_even_when_its_time_stamp_says_otherwise(watch: Connection, scenery: Scenery) -> None:

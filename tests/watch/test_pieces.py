@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from backend.stack.layout import Layout
 from backend.stack.status import Phase, ProcessState, ProcessStatus, Status
 from backend.watch.cache import cache_figures
-from backend.watch.collect.rows import is_due_whole, merge, xid
+from backend.watch.collect.rows import figures_wanted, horizon_of, is_due, merge
 from backend.watch.collect.trend import STEPS, extend
 from backend.watch.connection import is_gone
 from backend.watch.disk import disk_space
@@ -25,11 +25,23 @@ from backend.watch.histogram import Histogram
 from backend.watch.nodes import NODES_KEY, NodeGauge, read_nodes, tell
 from backend.watch.own_node import OwnNode
 from backend.watch.schedule import live_s, rest_s
-from backend.watch.snapshots import DOMAINS, CacheFigures, FleetSnapshot, Trend
+from backend.watch.snapshots import DOMAINS, CacheFigures, CallsSnapshot, FleetSnapshot, Trend
 from backend.watch.timings import TIMINGS_KEY, RouteTimings, TimingReport, error_ratio, read_reports, timing_rows
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+
+CALLS = CallsSnapshot(
+    taken_at=0.0,
+    ongoing=0,
+    started_last_hour=0,
+    started_today=0,
+    median_duration_s=None,
+    by_outcome_today={},
+    per_minute=Trend(values=(0.0,) * 60, step_s=60.0),
+    rows=(),
+)
 
 
 def fleet_at(taken_at: float) -> FleetSnapshot:
@@ -69,12 +81,28 @@ def test_a_trend_always_has_sixty_steps(looks: list[tuple[float, float]]) -> Non
     assert len(grown(sorted(looks))) == STEPS
 
 
-def test_everything_is_read_anew_every_tenth_second_and_when_in_doubt() -> None:
-    assert is_due_whole(None, 1000.0)
-    assert not is_due_whole(fleet_at(1001.0), 1009.9)
-    assert is_due_whole(fleet_at(1009.9), 1010.0)
-    assert is_due_whole(fleet_at(1001.0), 1000.5)
-    assert is_due_whole(fleet_at(1001.0), 5000.0)
+def test_everything_is_read_anew_now_and_then_and_when_in_doubt() -> None:
+    assert is_due(None, 1000.0, 10.0)
+    assert not is_due(fleet_at(1001.0), 1009.9, 10.0)
+    assert is_due(fleet_at(1009.9), 1010.0, 10.0)
+    assert is_due(fleet_at(1001.0), 1000.5, 10.0)
+    assert is_due(fleet_at(1001.0), 5000.0, 10.0)
+
+
+def test_changes_are_asked_for_from_the_transaction_that_the_snapshot_before_had_not_seen() -> None:
+    before = msgspec.structs.replace(CALLS, taken_at=1000.0, horizon=2**32 + 7)
+    assert horizon_of(before, 1001.0) == "7"
+    assert horizon_of(before, 1100.0) is None
+    assert horizon_of(None, 1001.0) is None
+    assert horizon_of(msgspec.structs.replace(before, horizon=None), 1001.0) is None
+
+
+def test_slow_figures_are_taken_when_something_changed_and_on_busy_days_less_often() -> None:
+    before = fleet_at(1001.0)
+    assert figures_wanted(None, 1001.0, is_busy=True) is True
+    assert figures_wanted(before, 1002.0, is_busy=False) is None
+    assert figures_wanted(before, 1002.0, is_busy=True) is False
+    assert figures_wanted(before, 1010.0, is_busy=True) is True
 
 
 @dataclass(frozen=True)
@@ -87,11 +115,6 @@ def test_a_list_is_renewed_by_what_changed() -> None:
     before = (Row("a", "old"), Row("b", "old"), Row("c", "old"))
     merged = merge(("d", "b", "a", "x"), (Row("b", "new"), Row("d", "new")), before)
     assert merged == (Row("d", "new"), Row("b", "new"), Row("a", "old"))
-
-
-def test_a_transaction_id_is_told_as_the_server_counts() -> None:
-    assert xid(None) is None
-    assert xid(2**32 + 7) == "7"
 
 
 def test_what_is_dear_is_looked_at_less_often_and_promised_so() -> None:

@@ -7,12 +7,12 @@ import time
 import msgspec
 
 from backend.watch.collect import Sources
-from backend.watch.collect.rows import is_due_whole, merge, xid
+from backend.watch.collect.rows import figures_wanted, horizon_of, merge
 from backend.watch.connection import Connection
 from backend.watch.row_sql import spelled_out
 from backend.watch.snapshots import AppointmentRow, AppointmentsSnapshot
 
-BUSY_WEEKS = 5_000
+BUSY_WEEKS = 20_000
 """With more appointments than this around today the figures are counted every tenth second only."""
 
 STATEMENT = spelled_out("""
@@ -36,9 +36,9 @@ changed as materialized (
     where $1::text is null or age(written_by) <= age($1::text::xid)
 ),
 wanted as materialized (
-    -- where nothing was written the lists are the same, and the figures can wait for the next whole reading
+    -- where nothing was written the lists are the same
     select $1::text is null or exists (select from changed) as ids,
-           $1::text is null or ($2 and exists (select from changed)) as figures
+           $1::text is null or coalesce($2, exists (select from changed)) as figures
 ),
 around as materialized (
     -- index appointments_starts alone
@@ -95,10 +95,12 @@ _answer = msgspec.json.Decoder(Answer)
 async def collect(connection: Connection, sources: Sources) -> AppointmentsSnapshot:
     """The appointments of all companies; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, AppointmentsSnapshot) else None
-    horizon = None if previous is None or is_due_whole(previous, time.time()) else previous.horizon
-    is_quiet = previous is not None and sum(previous.by_status_7d.values()) < BUSY_WEEKS
+    began_at = time.time()
+    horizon = horizon_of(previous, began_at)
+    is_busy = previous is not None and sum(previous.by_status_7d.values()) > BUSY_WEEKS
+    wanted = figures_wanted(previous, began_at, is_busy=is_busy)
     began = time.perf_counter()
-    answer = _answer.decode(await connection.fetchval(STATEMENT, xid(horizon), is_quiet))
+    answer = _answer.decode(await connection.fetchval(STATEMENT, horizon, wanted))
     now = time.time()
     took_ms = (time.perf_counter() - began) * 1000
     figures = answer.figures

@@ -7,12 +7,12 @@ import time
 import msgspec
 
 from backend.watch.collect import Sources
-from backend.watch.collect.rows import is_due_whole, merge, xid
+from backend.watch.collect.rows import figures_wanted, horizon_of, merge
 from backend.watch.connection import Connection
 from backend.watch.row_sql import spelled_out
 from backend.watch.snapshots import CallRow, CallsSnapshot, Trend
 
-BUSY_DAY = 5_000
+BUSY_DAY = 20_000
 """With more calls than this since midnight the day's figures are counted every tenth second only."""
 
 STATEMENT = spelled_out("""
@@ -37,9 +37,9 @@ changed as materialized (
                  order by created_at desc limit 250)
 ),
 wanted as materialized (
-    -- where nothing was written the list is the same, and the figures can wait for the next whole reading
+    -- where nothing was written the list is the same
     select $1::text is null or exists (select from changed) as ids,
-           $1::text is null or ($2 and exists (select from changed)) as figures
+           $1::text is null or coalesce($2, exists (select from changed)) as figures
 ),
 day as materialized (
     -- index calls_started alone
@@ -104,10 +104,11 @@ _answer = msgspec.json.Decoder(Answer)
 async def collect(connection: Connection, sources: Sources) -> CallsSnapshot:
     """The calls of all companies; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, CallsSnapshot) else None
-    horizon = None if previous is None or is_due_whole(previous, time.time()) else previous.horizon
-    is_quiet = previous is not None and previous.started_today < BUSY_DAY
+    began_at = time.time()
+    horizon = horizon_of(previous, began_at)
+    wanted = figures_wanted(previous, began_at, is_busy=previous is not None and previous.started_today > BUSY_DAY)
     began = time.perf_counter()
-    answer = _answer.decode(await connection.fetchval(STATEMENT, xid(horizon), is_quiet))
+    answer = _answer.decode(await connection.fetchval(STATEMENT, horizon, wanted))
     took_ms = (time.perf_counter() - began) * 1000
     before = previous.rows if previous is not None else ()
     rows = before if answer.ids is None else merge(answer.ids, answer.rows, before)

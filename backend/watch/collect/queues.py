@@ -8,7 +8,7 @@ import msgspec
 
 from backend.domain.vocabulary import QueueName
 from backend.watch.collect import Sources
-from backend.watch.collect.rows import is_due_whole
+from backend.watch.collect.rows import FIGURES_S, is_due
 from backend.watch.collect.trend import extend
 from backend.watch.connection import Connection
 from backend.watch.snapshots import HeldGroup, JobTypeRow, QueueRow, QueuesSnapshot, Trend, WorkerRow
@@ -195,7 +195,7 @@ _answer = msgspec.json.Decoder(Answer)
 async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
     """All queues; one round trip. Raises what asyncpg raises."""
     previous = sources.previous if isinstance(sources.previous, QueuesSnapshot) else None
-    whole = previous is None or is_due_whole(previous, time.time()) or not is_busy(previous)
+    whole = previous is None or is_due(previous, time.time(), FIGURES_S) or not is_busy(previous)
     began = time.perf_counter()
     answer = _answer.decode(await connection.fetchval(STATEMENT, whole))
     now = time.time()

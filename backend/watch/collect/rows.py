@@ -2,7 +2,7 @@
 
 Spelling out a row costs lookups in four tables; naming it costs an index entry. Changed is what a transaction wrote
 that the snapshot before could not see (the row's `xmin`), whatever any clock says. Nothing depends on it: without a
-recent snapshot before, and at every tenth second anyway, all rows are spelled out, which also picks up what changed
+recent snapshot before, and every half minute anyway, all rows are spelled out, which also picks up what changed
 elsewhere (a customer's new name).
 """
 
@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from backend.watch.snapshots import Snapshot
+from backend.watch.snapshots import AppointmentsSnapshot, CallsSnapshot, Snapshot
 
-WHOLE_S = 10.0
-"""Everything is read anew whenever the clock passes a multiple of this."""
+WHOLE_S = 30.0
+"""Every row is read anew whenever the clock passes a multiple of this."""
+
+FIGURES_S = 10.0
+"""Figures that only time changes (of the last hour, of today) are taken anew whenever it passes a multiple of this."""
 
 
 class Row(Protocol):
@@ -28,11 +31,28 @@ class Row(Protocol):
 R = TypeVar("R", bound=Row)
 
 
-def is_due_whole(previous: Snapshot | None, now: float) -> bool:
-    """Whether everything must be read anew; `now` is Unix seconds by the clock that stamped `previous`."""
-    if previous is None or not 0.0 <= now - previous.taken_at < WHOLE_S:
+def is_due(previous: Snapshot | None, now: float, every_s: float) -> bool:
+    """Whether the clock passed a multiple of `every_s` since `previous`, or `previous` is of no use.
+
+    `now` is Unix seconds by the clock that stamped `previous`.
+    """
+    if previous is None or not 0.0 <= now - previous.taken_at < every_s:
         return True
-    return now // WHOLE_S != previous.taken_at // WHOLE_S
+    return now // every_s != previous.taken_at // every_s
+
+
+def horizon_of(previous: CallsSnapshot | AppointmentsSnapshot | None, now: float) -> str | None:
+    """From which transaction on changes are asked for, as the server's 32-bit ids count; None asks for everything."""
+    if previous is None or previous.horizon is None or is_due(previous, now, WHOLE_S):
+        return None
+    return str(previous.horizon % 2**32)
+
+
+def figures_wanted(previous: Snapshot | None, now: float, *, is_busy: bool) -> bool | None:
+    """Whether to take the slower figures: True, False, or None for "when something changed"."""
+    if is_due(previous, now, FIGURES_S):
+        return True
+    return False if is_busy else None
 
 
 def merge(ids: Sequence[str], changed: Iterable[R], before: Iterable[R]) -> tuple[R, ...]:
@@ -40,8 +60,3 @@ def merge(ids: Sequence[str], changed: Iterable[R], before: Iterable[R]) -> tupl
     known = {row.id: row for row in before}
     known.update((row.id, row) for row in changed)
     return tuple(known[row_id] for row_id in ids if row_id in known)
-
-
-def xid(horizon: int | None) -> str | None:
-    """The horizon as the server's 32-bit transaction ids count, in text."""
-    return None if horizon is None else str(horizon % 2**32)
