@@ -36,8 +36,6 @@ from backend.simulate.sender import Courier, Fate
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = 4
-TEMPO = 0.45
-"""Of a real call's length."""
 LONGEST_S = 90.0
 SWELL = 0.35
 """The pace rises and falls by this share, once in `SWELL_S`."""
@@ -63,6 +61,8 @@ class DemoConfig:
     calls_per_minute: float = 12.0
     seed: int = 1
     history_days: float = 56.0
+    tempo: float = 0.45
+    """How long calls last, of a real call's length."""
 
 
 async def run_demo(config: DemoConfig) -> None:
@@ -169,7 +169,7 @@ class Demo:
             self._companies,
             calendar,
             avoid_phones=ground.phones,
-            tempo=TEMPO,
+            tempo=self._config.tempo,
             longest_s=LONGEST_S,
             day_by_day=True,
         )

@@ -45,6 +45,8 @@ QUIET_CALLS_PER_DAY = 80.0
 RECENT_S = 5_400.0
 """For so long before now calls come as fast as they will from now on."""
 WEEK_S = 7 * DAY_S
+MOST_PER_MINUTE = 15.0
+"""However fast the live traffic is, its past is no denser, so that a start stays short."""
 THEN_S = (-3_600.0, 9_000.0)
 """So also around this time last week, so that a comparison with it means something."""
 INBOX_S = 3_600.0
@@ -80,7 +82,7 @@ def instants(now: float, days: float, calls_per_minute: float, seed: str) -> lis
     """When calls began before `now` (Unix seconds), ascending: thin for weeks, dense lately and a week ago."""
     usual = Arrivals(Pace(QUIET_CALLS_PER_DAY), f"{seed}:usual").before(now)
     found = list(takewhile(lambda at: at > now - days * DAY_S, usual))
-    busy = Pace(calls_per_minute * 1_440.0, shaped=False)
+    busy = Pace(min(calls_per_minute, MOST_PER_MINUTE) * 1_440.0, shaped=False)
     found += takewhile(lambda at: at > now - min(RECENT_S, days * DAY_S), Arrivals(busy, f"{seed}:recent").before(now))
     if days * DAY_S > WEEK_S - THEN_S[0]:
         then = Arrivals(busy, f"{seed}:then").after(now - WEEK_S + THEN_S[0])
