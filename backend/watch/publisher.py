@@ -269,6 +269,7 @@ class Publisher:
     async def _hear_notices(self) -> None:
         async with contextlib.aclosing(listen(self._store.client, CHANGED_CHANNEL)) as messages:
             async for message in messages:
+                self._over("notices")
                 for domain in (message or "").split(","):
                     if domain in self._wake:
                         self._wake[domain].set()
