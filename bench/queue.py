@@ -40,8 +40,8 @@ POLICY = POLICIES[QueueName.WEBHOOKS]
 ENTRYPOINT = "webhooks.nothing"
 BARE_CONNECTIONS = 7
 """As many as our worker opens: two for the engine, four for jobs, one to listen."""
-PER_S = 50
-WARM_UP = 300
+PER_S = (50, 200)
+WARM_UP = 100
 
 Ran = Callable[[bytes], None]
 """Told each job's payload when its handler starts."""
@@ -54,9 +54,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     drained_per_s: float
     """No-op jobs, median of the rounds."""
     rounds_per_s: list[float]
-    start_p50_ms: float
-    """From the beginning of the enqueueing transaction to the handler, at 50 jobs a second, warm."""
-    start_p99_ms: float
+    start_p50_ms: dict[int, float]
+    """From the beginning of the enqueueing transaction to the handler, warm, by jobs put in each second."""
+    start_p99_ms: dict[int, float]
     enqueued_per_s: float
     """Jobs put in with statements of 1,000."""
 
@@ -192,8 +192,8 @@ async def wait_for(left: Callable[[], Awaitable[int]]) -> None:
         await asyncio.sleep(0.002)
 
 
-async def lateness(engine: Engine, seconds: float) -> list[float]:
-    """How late jobs start, in milliseconds, when fifty a second are put in singly; the first ones don't count."""
+async def lateness(engine: Engine, per_s: int, seconds: float) -> list[float]:
+    """How late jobs start, in milliseconds, when so many a second are put in singly; the first ones don't count."""
     late: list[float] = []
 
     def note(payload: bytes) -> None:
@@ -206,11 +206,11 @@ async def lateness(engine: Engine, seconds: float) -> list[float]:
             if number % 10 == 0:
                 await wait_for(engine.left)
         started = time.perf_counter()
-        for number in range(int(seconds * PER_S)):
-            await asyncio.sleep(max(0.0, started + number / PER_S - time.perf_counter()))
+        for number in range(int(seconds * per_s)):
+            await asyncio.sleep(max(0.0, started + number / per_s - time.perf_counter()))
             await engine.put([b"%d" % time.perf_counter_ns()])
         await wait_for(engine.left)
-    return sorted(late)
+    return late
 
 
 async def measure(address: PostgresAddress, superuser: Superuser, args: argparse.Namespace) -> list[Figures]:
@@ -230,16 +230,21 @@ async def measure(address: PostgresAddress, superuser: Superuser, args: argparse
                 if round_number:
                     enqueued[engine.what].append(filled)
                     drained[engine.what].append(rate)
+        lates: dict[str, dict[int, list[float]]] = {engine.what: {per_s: [] for per_s in PER_S} for engine in engines}
+        for _ in range(args.rounds):
+            for per_s in PER_S:
+                for engine in engines:
+                    lates[engine.what][per_s] += await lateness(engine, per_s, args.seconds / args.rounds)
         figures = []
         for engine in engines:
-            late = await lateness(engine, args.seconds)
+            late = {per_s: sorted(times) for per_s, times in lates[engine.what].items()}
             figures.append(
                 Figures(
                     what=engine.what,
                     drained_per_s=statistics.median(drained[engine.what]),
                     rounds_per_s=drained[engine.what],
-                    start_p50_ms=late[len(late) // 2],
-                    start_p99_ms=late[int(len(late) * 0.99)],
+                    start_p50_ms={per_s: times[len(times) // 2] for per_s, times in late.items()},
+                    start_p99_ms={per_s: times[int(len(times) * 0.99)] for per_s, times in late.items()},
                     enqueued_per_s=statistics.median(enqueued[engine.what]),
                 )
             )
@@ -265,12 +270,14 @@ async def bare_pool(superuser: Superuser) -> asyncpg.Pool[asyncpg.Record]:
 
 def table(figures: list[Figures]) -> str:
     """The figures for people."""
-    rows = [f"{'':16} {'drained/s':>10} {'enqueued/s':>11} {'start p50 ms':>13} {'start p99 ms':>13}"]
-    rows += [
-        f"{line.what:16} {line.drained_per_s:10,.0f} {line.enqueued_per_s:11,.0f} "
-        f"{line.start_p50_ms:13.2f} {line.start_p99_ms:13.2f}"
-        for line in figures
-    ]
+    heads = [f"p50/p99 at {per_s}/s" for per_s in PER_S]
+    rows = [f"{'':14} {'drained/s':>10} {'enqueued/s':>11} " + " ".join(f"{head:>20}" for head in heads)]
+    for line in figures:
+        starts = [f"{line.start_p50_ms[per_s]:.1f} / {line.start_p99_ms[per_s]:.1f} ms" for per_s in PER_S]
+        rows.append(
+            f"{line.what:14} {line.drained_per_s:10,.0f} {line.enqueued_per_s:11,.0f} "
+            + " ".join(f"{start:>20}" for start in starts)
+        )
     ours, bare = figures
     rows.append(f"\ndrained, our worker / bare: {ours.drained_per_s / bare.drained_per_s:.2f}")
     return "\n".join(rows)
