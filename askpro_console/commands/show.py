@@ -69,6 +69,8 @@ def as_json(reading: Reading) -> str:
     """One line: domain, source, age_s, error, and the snapshot as it is."""
     import msgspec
 
+    from backend.watch.plain_text import harmless_json
+
     told = {
         "domain": reading.domain,
         "source": reading.source,
@@ -77,4 +79,4 @@ def as_json(reading: Reading) -> str:
         "error": reading.error,
         "snapshot": reading.snapshot,
     }
-    return msgspec.json.encode(told).decode()
+    return harmless_json(msgspec.json.encode(told).decode())

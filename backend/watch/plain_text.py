@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 LIMIT = 200
@@ -48,3 +49,10 @@ def masked_phone(number: str) -> str:
     if len(number) < 8 or not any(character.isdigit() for character in number):
         return number if not any(character.isdigit() for character in number) else "•" * 4
     return f"{number[:3] if number.startswith('+') else ''}••••{number[-3:]}"
+
+
+def harmless_json(text: str) -> str:
+    """JSON on one line, the same value, with everything that is not printable as an escape of JSON's own."""
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() else json.dumps(mark)[1:-1] for mark in text)

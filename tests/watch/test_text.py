@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from backend.watch.plain_text import masked_phone, plain
+from backend.watch.plain_text import harmless_json, masked_phone, plain
 from backend.watch.reader import Reading
 from backend.watch.snapshots import DOMAINS, Snapshot
 from backend.watch.text import age, render, seconds, size
@@ -92,6 +92,13 @@ def test_plain_text_keeps_what_is_harmless() -> None:
     assert plain("a\u202eb\u200bc") == "a\ufffdbc"
     assert plain("e" + "\u0301" * 50) == "e" + "\u0301" * 8
     assert plain("x" * 300, 10) == "x" * 9 + "…"
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=200))
+def test_json_stays_the_same_and_becomes_harmless(text: str) -> None:
+    made = harmless_json(msgspec.json.encode({"name": text}).decode())
+    assert made.isprintable()
+    assert msgspec.json.decode(made) == {"name": text}
 
 
 @pytest.mark.parametrize(
