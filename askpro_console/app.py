@@ -41,6 +41,9 @@ TICK_S = 1.0
 START = "start"
 """The mode shown until the system is ready."""
 
+AT_START = frozenset({"console.quit", "console.theme"})
+"""Besides its own, the actions that make sense while there is no system."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
@@ -148,8 +151,10 @@ class AskProApp(App[int]):
     def hints(self, screen: str) -> tuple[Sequence[Hint], Sequence[Hint], Sequence[Hint]]:
         """Key hints for a screen."""
         actions = sorted((action for action in valid_on(screen) if action.hint), key=lambda action: action.hint)
+        if screen == START:
+            actions = [action for action in actions if action.screens or action.id in AT_START]
         own = [self._hint(action) for action in actions if self.keys_of(action)]
-        if self.current_mode == START:
+        if screen == START:
             return own, (), ()
         short = self.size.height < 30
         ways = [
@@ -237,13 +242,13 @@ class AskProApp(App[int]):
         if reload_screen is not None:
             reload_screen()
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         """Type a filter for the list."""
-        self.typing_bar.open("filter")
+        await self.typing_bar.open("filter")
 
-    def action_command(self) -> None:
+    async def action_command(self) -> None:
         """Type a command."""
-        self.typing_bar.open("command")
+        await self.typing_bar.open("command")
 
     def action_palette(self) -> None:
         """Find a command by a few letters."""
@@ -427,6 +432,8 @@ class AskProApp(App[int]):
         if not isinstance(screen, ConsoleScreen):
             return None
         if action.screens and screen.NAME not in action.screens:
+            return None
+        if screen.NAME == START and not action.screens and action.id not in AT_START:
             return None
         kind = action.run.partition(".")[0]
         if kind == "app":

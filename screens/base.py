@@ -16,6 +16,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input
 
 from screens.host import Arrived, Host, Seen
 from widgets.header import Badge, HeaderFacts, HeaderStrip
@@ -109,6 +110,8 @@ class ConsoleScreen(PatientScreen[None]):
 
     def tick(self) -> None:
         """About once a second while the screen is shown."""
+        if not self.children:  # the console's clock may tick before a new screen is composed
+            return
         self._tell_header()
         for table in self.query(VirtualTable):
             table.tick()
@@ -132,7 +135,7 @@ class ConsoleScreen(PatientScreen[None]):
         """Age of the oldest thing shown."""
         known = [self.seen[domain] for domain in self.DOMAINS if domain in self.seen]
         if not self.DOMAINS:
-            return Badge("live", 0.0)
+            return Badge("timeless")
         if not known:
             return Badge("waiting")
         now = time.monotonic()
@@ -150,19 +153,24 @@ class ConsoleScreen(PatientScreen[None]):
 
     def refresh_hints(self) -> None:
         """Show the key hints anew: after the focus, the marks or the mode changed."""
+        if not self.children:
+            return
         hints = self.query_one(KeyHints)
         width = self.app.size.width
         own, ways, tail = self.host.hints(self.NAME)
-        if self.app.size.height >= 30:
+        if not ways and not tail:
+            hints.show([hint_line(own, width)])
+        elif self.app.size.height >= 30:
             hints.show([hint_line(own, width), hint_line(ways, width, tail)])
         else:
             hints.show([hint_line(own, width, [*ways, *tail])])
 
-    def show_bar(self, bar: Widget) -> None:
-        """Put a typing bar in the place of the key hints."""
+    async def show_bar(self, bar: Widget) -> None:
+        """Put a typing bar in the place of the key hints. Returns when it takes the keys: none typed ahead is lost."""
         hints = self.query_one(KeyHints)
         hints.display = False
-        self.mount(bar, before=hints)
+        await self.mount(bar, before=hints)
+        self.set_focus(bar.query_one(Input))
 
     def hide_bar(self, bar: Widget) -> None:
         """Take the bar away; keys go to the table again."""

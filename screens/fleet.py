@@ -248,6 +248,7 @@ class FleetScreen(ConsoleScreen):
     NAME = "fleet"
     TITLE = "Fleet"
     DOMAINS: ClassVar[tuple[str, ...]] = ("fleet",)
+    CSS_PATH = "fleet.tcss"
 
     def body(self) -> Iterable[Widget]:
         """Machines, then processes."""

@@ -60,10 +60,10 @@ def step_line(step: Step, elapsed: float, width: int) -> Line:
     return Line(
         (
             Piece(f"   {glyph} ", tone),
-            *fitted(Piece(step.name.replace("_", " "), name_tone), 16),
+            *fitted(Piece(step.name.replace("_", " "), name_tone), 20),
             *fitted(Piece(time_text, Tone.DIM), 8, right=True),
             Piece("  "),
-            *fitted(Piece(detail, Tone.DIM), max(1, width - 33)),
+            *fitted(Piece(detail, Tone.DIM), max(1, width - 37)),
         )
     )
 
@@ -79,7 +79,7 @@ def progress_lines(status: Status | None, elapsed: float, width: int, *, waiting
     elif ending:
         running = [process for process in status.processes if process.state not in {"stopped", "failed"}]
         lines += [
-            Line((Piece("   ◐ ", Tone.ACCENT), *fitted(Piece(process.name), 16), Piece(f"  {process.state}", Tone.DIM)))
+            Line((Piece("   ◐ ", Tone.ACCENT), *fitted(Piece(process.name), 20), Piece(f"  {process.state}", Tone.DIM)))
             for process in running
         ]
     else:
@@ -195,8 +195,9 @@ class StartScreen(ConsoleScreen):
         if self.failure is not None:
             lines += failure_lines(*self.failure, width)
         if self._logs is not None:
-            lines += [Line(), *log_lines(self._logs, width, height - len(lines) - 5)]
-        self.query_one("#progress", LineView).show(lines[: max(1, height - 3)])
+            lines += [Line(), *log_lines(self._logs, width, height - len(lines) - 4)]
+        for view in self.query("#progress").results(LineView):
+            view.show(lines[: max(1, height - 2)])
 
     def on_resize(self) -> None:
         """Lines are broken anew."""

@@ -47,7 +47,7 @@ class CommandBar(Horizontal):
 
     DEFAULT_CSS = """
     CommandBar { height: 1; }
-    CommandBar > .prompt { width: 2; }
+    CommandBar > .prompt { width: 2; padding: 0 0 0 1; }
     CommandBar > .meant { width: 2fr; }
     CommandBar > BarInput { width: 3fr; background: $background; }
     """
@@ -110,10 +110,9 @@ class CommandBar(Horizontal):
         yield LineView(classes="meant")
 
     def on_mount(self) -> None:
-        """Take the keys."""
+        """Show prompt and hints."""
         self.query_one(".prompt", LineView).show([Line((Piece(":" if self.kind == "command" else "/", Tone.ACCENT),))])
         self._tell_meant(self._text)
-        self.query_one(BarInput).focus()
 
     @property
     def text(self) -> str:
