@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from backend.domain.vocabulary import CallOutcome, CallStatus
-from backend.simulate.businesses import ZONE, Branch, Business, Staff
+from backend.domain.vocabulary import CallOutcome, CallStatus, RefusalReason
+from backend.simulate.businesses import ZONE, Branch, Business
 from backend.simulate.calendar import Calendar, CalendarFull
-from backend.simulate.calls import Booking, Contest, Odd, PlannedCall
+from backend.simulate.calls import Booking, Contest, Odd, PlannedCall, Written
 from backend.simulate.dice import seeded
 from backend.simulate.people import People, Person
 from backend.simulate.presets import (
@@ -18,6 +18,7 @@ from backend.simulate.presets import (
     ANY_STAFF,
     CALL_SIGMA,
     CONTEST,
+    FLAWED,
     HANGUP_S,
     LONGEST_CALL_S,
     MEDIAN_CALL_S,
@@ -290,23 +291,54 @@ class Callers:
         names_branch = len(business.branches) > 1 and rng.random() < 0.3
         if rng.random() < ANY_STAFF:
             start = self._calendar.take(rng, business, service, offering, today=today)
-            booking = Booking(branch, service, None, start, names_branch, number)
+            person = None
             self._capacities[number] = len(offering)
             shift = 0
             if rivals:
                 rivals = len(offering) - 1 + rng.randrange(3)
         else:
-            person: Staff = rng.choice(offering)
+            person = rng.choice(offering)
             shift = 15 if rivals and service.minutes > 15 and rng.random() < 0.5 else 0
             start = self._calendar.take(rng, business, service, [person], extra=shift, today=today)
-            booking = Booking(branch, service, person, start, names_branch, number)
             self._capacities[number] = 1
+        booking = Booking(
+            branch=branch,
+            service=service,
+            staff=person,
+            start=start,
+            names_branch=names_branch,
+            written=rng.choices(tuple(Written), weights=(80, 10, 10))[0],
+            flaw=None,
+            contest=number,
+        )
+        if not rivals and self._faults and rng.random() < FLAWED:
+            self._capacities[number] = 0
+            booking = _flawed(rng, business, booking)
         self._contests[number] = []
         for _ in range(rivals):
             moved = booking.start + shift * rng.randrange(2)
-            rival = Booking(branch, service, booking.staff, moved, names_branch, number)
-            self._open_contest.append((rival, business, at, duration_s))
+            self._open_contest.append((replace(booking, start=moved), business, at, duration_s))
         return booking
+
+
+def _flawed(rng: random.Random, business: Business, booking: Booking) -> Booking:
+    """The same wish with something in it that does not exist, cannot be read, or does not go together."""
+    flaws = [
+        RefusalReason.SERVICE_UNKNOWN,
+        RefusalReason.STAFF_UNKNOWN,
+        RefusalReason.BRANCH_UNKNOWN,
+        RefusalReason.TIME_UNREADABLE,
+        RefusalReason.IN_PAST,
+        RefusalReason.TOO_FAR,
+    ]
+    offering = business.offering(booking.branch, booking.service)
+    others = [person for person in business.staff if person not in offering]
+    if others:
+        flaws.append(RefusalReason.NOT_OFFERED)
+    flaw = rng.choice(flaws)
+    if flaw is RefusalReason.NOT_OFFERED:
+        booking = replace(booking, staff=rng.choice(others))
+    return replace(booking, flaw=flaw)
 
 
 def to_nobody(call: PlannedCall) -> PlannedCall:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backend.domain.vocabulary import CallOutcome, CallStatus
+from backend.domain.vocabulary import CallOutcome, CallStatus, RefusalReason
 from backend.simulate.businesses import Branch, Business, Service, Staff
 from backend.simulate.people import Person
 
@@ -16,6 +16,16 @@ class Odd(StrEnum):
     REASON = "disconnection_reason"
     SENTIMENT = "user_sentiment"
     OUTCOME = "outcome"
+
+
+class Written(StrEnum):
+    """How a start is written."""
+
+    OFFSET = "offset"
+    """Wall time with its offset from UTC."""
+    UTC = "utc"
+    WALL = "wall"
+    """Wall time alone, meant where the branch is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,10 @@ class Booking:
     """Unix minute."""
     names_branch: bool
     """The agent says which branch; otherwise it follows from the dialled number."""
+    written: Written
+    """How the agent writes the start down."""
+    flaw: RefusalReason | None
+    """Why this cannot be booked whatever the calendar says."""
     contest: int
     """Number of the contest: bookings with one number want the same time, those with different ones never meet."""
 

@@ -198,7 +198,7 @@ def _contest(
         for row in present[:1]:
             yield from _appointment(name, item, row, people)
         reasons = aftermath.reasons[item.call.call_id]
-        wanted = [] if present else [RefusalReason.SLOT_TAKEN.value]
+        wanted = [] if present else [(item.booking.flaw or RefusalReason.SLOT_TAKEN).value]
         if reasons != wanted:
             what = "booked" if present else "turned down"
             yield _differs("callback_requests", f"{item.call.call_id} ({what})", "reasons", reasons, wanted)

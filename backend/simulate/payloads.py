@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from backend.domain.vocabulary import CallOutcome, CallStatus
+from backend.domain.vocabulary import CallOutcome, CallStatus, RefusalReason
 from backend.simulate.businesses import ZONE
-from backend.simulate.calls import Booking, Odd, PlannedCall
+from backend.simulate.calls import Booking, Odd, PlannedCall, Written
 from backend.simulate.conversation import Turn, summary, turns
 from backend.simulate.dice import seeded
 
@@ -147,12 +147,39 @@ def _analysis(call: PlannedCall) -> Json:
 
 
 def _booking(booking: Booking) -> Json:
-    return {
+    wish: Json = {
         "service": booking.service.slug,
         "staff": booking.staff.slug if booking.staff else None,
-        "starts_at": datetime.fromtimestamp(booking.start * 60, UTC).astimezone(ZONE).isoformat(),
+        "starts_at": _written(datetime.fromtimestamp(booking.start * 60, UTC), booking.written),
         "branch": booking.branch.slug if booking.names_branch else None,
     }
+    match booking.flaw:
+        case RefusalReason.SERVICE_UNKNOWN:
+            wish["service"] = "zeitreise"
+        case RefusalReason.STAFF_UNKNOWN:
+            wish["staff"] = "niemand"
+        case RefusalReason.BRANCH_UNKNOWN:
+            wish["branch"] = "mond"
+        case RefusalReason.TIME_UNREADABLE:
+            wish["starts_at"] = "übermorgen gegen drei"
+        case RefusalReason.IN_PAST:
+            wish["starts_at"] = "2019-05-06T10:00:00+02:00"
+        case RefusalReason.TOO_FAR:
+            wish["starts_at"] = "2199-05-06T10:00:00+02:00"
+        case _:
+            pass
+    return wish
+
+
+def _written(start: datetime, how: Written) -> str:
+    local = start.astimezone(ZONE)
+    match how:
+        case Written.OFFSET:
+            return local.isoformat()
+        case Written.UTC:
+            return start.strftime("%Y-%m-%dT%H:%M:%SZ")
+        case Written.WALL:
+            return local.replace(tzinfo=None).isoformat()
 
 
 @lru_cache(maxsize=256)

@@ -102,6 +102,8 @@ COMPLETED, CANCELLED_LATER, NO_SHOW = 0.80, 0.10, 0.08
 
 CONTEST = 0.04
 """Of bookings: others want the same slot at the same moment."""
+FLAWED = 0.02
+"""Of bookings: what the agent wrote down cannot be booked."""
 ANY_STAFF = 0.10
 """Of bookings: the caller does not mind who."""
 
