@@ -22,6 +22,7 @@ HELP = "send signed traffic and check what became of it"
 PRESETS = ("dev", "now", "tenfold", "storm", "backlog")
 SHOWN = 40
 MOST_CALLS = 999_999
+MOST_PER_DAY = 1_000 * 86_400
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,16 +56,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send, and check when asked to."""
-    order = _order(args)
+    wanted = order(args)
     import uvloop
 
-    report = uvloop.run(_simulate(_target(System.load()), order, quiet=args.json))
+    report = uvloop.run(_simulate(_target(System.load()), wanted, quiet=args.json))
     if args.json:
         import msgspec
 
         print(msgspec.json.encode(report).decode())
     else:
-        _print(report)
+        show(report)
+    return exit_code(report)
+
+
+def exit_code(report: Report) -> int:
+    """0 when everything was delivered and nothing differs."""
     return 1 if report.differences or report.undeliverable or report.unsent else 0
 
 
@@ -90,7 +96,7 @@ def run_demo(system: System) -> int:
     return 0
 
 
-def _order(args: argparse.Namespace) -> Order:
+def order(args: argparse.Namespace) -> Order:
     """What the arguments ask for. Raises WrongUsage."""
     from backend.simulate.presets import DAY_S, PACES, Pace
     from backend.simulate.run import Order
@@ -99,8 +105,8 @@ def _order(args: argparse.Namespace) -> Order:
     calls = pace.usual_calls if args.calls is None else args.calls
     if not 1 <= calls <= MOST_CALLS:
         raise WrongUsage(f"--calls must be between 1 and {MOST_CALLS}, not {calls}.")
-    if pace.calls_per_day <= 0:
-        raise WrongUsage("--rate must be more than 0.")
+    if not 0 < pace.calls_per_day <= MOST_PER_DAY:
+        raise WrongUsage("--rate must be more than 0 and at most 1,000.")
     if args.connections < 1:
         raise WrongUsage("--connections must be at least 1.")
     run_id = _base36(int(time.time())) if args.run is None else args.run
@@ -176,13 +182,17 @@ async def _simulate(target: Target, order: Order, *, quiet: bool) -> Report:
         progress.end()
 
 
+LINE_EVERY_S = 5.0
+
+
 class _Progress:
-    """One line on stderr that is written over, or plain lines when stderr is no terminal."""
+    """One line on stderr that is written over; a line now and then when stderr is no terminal."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._terminal = sys.stderr.isatty()
         self._dirty = False
+        self._line_at = time.monotonic()
 
     def say(self, text: str) -> None:
         """Show how far it is."""
@@ -191,8 +201,9 @@ class _Progress:
         if self._terminal:
             sys.stderr.write(f"\r\x1b[K{text}")
             self._dirty = True
-        else:
+        elif time.monotonic() - self._line_at > LINE_EVERY_S:
             sys.stderr.write(f"{text}\n")
+            self._line_at = time.monotonic()
         sys.stderr.flush()
 
     def end(self) -> None:
@@ -203,7 +214,7 @@ class _Progress:
             self._dirty = False
 
 
-def _print(report: Report) -> None:
+def show(report: Report) -> None:
     """The report for a person."""
     print(f"seed {report.seed}, run {report.run}: {report.calls} calls, {report.deliveries} deliveries")
     print(f"  outcomes   {_counts(report.outcomes)}")
