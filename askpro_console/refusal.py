@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from backend.domain.nearest import nearest
+
+__all__ = ["Refused", "WrongUsage", "nearest"]
 
 
 class Refused(Exception):
@@ -21,11 +23,3 @@ class WrongUsage(Refused):
     """The command line or the configuration is wrong. The program exits with 2."""
 
     exit_code = 2
-
-
-def nearest(word: str, right: Iterable[str], *, cutoff: float = 0.55) -> str | None:
-    """The right word that `word` was most likely meant to be, or None when none is close (0 anything, 1 equal)."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(word, list(right), n=1, cutoff=cutoff)
-    return found[0] if found else None

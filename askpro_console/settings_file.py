@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -17,6 +17,9 @@ import msgspec
 
 from askpro_console.refusal import WrongUsage, nearest
 from askpro_console.settings import Settings, Size
+from askpro_console.toml_lines import Path as Place
+from askpro_console.toml_lines import key_lines, line_of
+from backend.domain.nearest import perhaps
 
 DEFAULT_PROFILE = "local"
 KNOWN_PROFILES = ("local", "production")
@@ -99,7 +102,7 @@ def load(file: Path, environ: Mapping[str, str]) -> Loaded:
             mistakes.append(_at(file, lines, ("profiles", name)) + f"`profiles.{name}` must be a table")
             continue
         for path, value in _leaves(table, known):
-            key, line = ".".join(path), _line(lines, ("profiles", name, *path))
+            key, line = ".".join(path), line_of(lines, ("profiles", name, *path))
             try:
                 values[name][key] = (_checked(key, value, known), line)
             except ValueError as wrong:
@@ -110,7 +113,7 @@ def load(file: Path, environ: Mapping[str, str]) -> Loaded:
     available = tuple(dict.fromkeys((*profiles, *KNOWN_PROFILES)))
     profile, chosen_at = _profile(document, environ, file, lines)
     if profile not in available:
-        mistakes.append(f"{chosen_at}: there is no profile `{profile}`{_perhaps(profile, available)}")
+        mistakes.append(f"{chosen_at}: there is no profile `{profile}`{perhaps(profile, available)}")
     merged = {key: (value, f"{file.name}:{line}") for key, (value, line) in values.get(profile, {}).items()}
     merged |= _from_environment(environ, known, mistakes)
     if mistakes:
@@ -125,7 +128,7 @@ def load(file: Path, environ: Mapping[str, str]) -> Loaded:
     )
 
 
-def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int], list[str]]:
+def _read(file: Path) -> tuple[dict[str, Any], dict[Place, int], list[str]]:
     try:
         text = file.read_text(encoding="utf-8")
         return tomllib.loads(text), key_lines(text), []
@@ -140,12 +143,12 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int], list[
 
 
 def _profile(
-    document: Mapping[str, Any], environ: Mapping[str, str], file: Path, lines: Mapping[tuple[str, ...], int]
+    document: Mapping[str, Any], environ: Mapping[str, str], file: Path, lines: Mapping[Place, int]
 ) -> tuple[str, str]:
     if from_environment := environ.get("ASKPRO_PROFILE"):
         return from_environment, "--profile or ASKPRO_PROFILE"
     chosen = document.get("profile", DEFAULT_PROFILE)
-    return chosen, f"{file}:{_line(lines, ('profile',))}"
+    return chosen, f"{file}:{line_of(lines, ('profile',))}"
 
 
 def _leaves(table: Mapping[str, Any], known: Mapping[str, Field], prefix: tuple[str, ...] = ()) -> Iterator[Any]:
@@ -180,7 +183,7 @@ def _converted(field: Field, value: object, *, strict: bool) -> object:
         shown = repr(value) if isinstance(value, str) else str(value)
         if get_origin(field.kind) is Literal:
             choices = [str(choice) for choice in get_args(field.kind)]
-            near = _perhaps(str(value), choices)
+            near = perhaps(str(value), choices)
             raise ValueError(f"`{field.key}` is {shown}, but must be one of {', '.join(choices)}{near}") from wrong
         raise ValueError(f"`{field.key}` is {shown}: {str(wrong).lower()}") from wrong
 
@@ -227,61 +230,8 @@ def _build(values: Mapping[str, object]) -> Settings:
 
 
 def _unknown(key: str, right: list[str]) -> str:
-    return f"there is no setting `{key}`{_perhaps(key, right)}"
+    return f"there is no setting `{key}`{perhaps(key, right)}"
 
 
-def _perhaps(word: str, right: Iterable[str]) -> str:
-    near = nearest(word, right)
-    return f"; did you mean `{near}`?" if near else ""
-
-
-def _at(file: Path, lines: Mapping[tuple[str, ...], int], path: tuple[str, ...]) -> str:
-    return f"{file}:{_line(lines, path)}: "
-
-
-def _line(lines: Mapping[tuple[str, ...], int], path: tuple[str, ...]) -> int:
-    """The line of a key, or of the nearest thing around it."""
-    while path:
-        if path in lines:
-            return lines[path]
-        path = path[:-1]
-    return 1
-
-
-_HEADER = re.compile(r"\s*\[{1,2}\s*(?P<path>[^\]]+?)\s*\]")
-_KEY = re.compile(
-    r"\s*(?P<path>(?:[\w-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[\w-]+|\"[^\"]*\"|'[^']*'))*)\s*=\s*(?P<value>.*)"
-)
-_PART = re.compile(r"[\w-]+|\"[^\"]*\"|'[^']*'")
-
-
-def key_lines(text: str) -> dict[tuple[str, ...], int]:
-    """Line (from 1) on which each table and key of a TOML document first appears; the document must be well formed.
-
-    Keys inside inline tables and arrays are not listed: their line is that of the key before the `=`.
-    """
-    lines: dict[tuple[str, ...], int] = {}
-
-    def note(path: tuple[str, ...], number: int) -> None:
-        for length in range(1, len(path) + 1):
-            lines.setdefault(path[:length], number)
-
-    table: tuple[str, ...] = ()
-    open_quote = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if open_quote:
-            open_quote = "" if open_quote in line else open_quote
-            continue
-        if header := _HEADER.match(line):
-            table = _parts(header["path"])
-            note(table, number)
-        elif key := _KEY.match(line):
-            note((*table, *_parts(key["path"])), number)
-            for quote in ('"""', "'''"):
-                if key["value"].startswith(quote) and quote not in key["value"][3:]:
-                    open_quote = quote
-    return lines
-
-
-def _parts(path: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in _PART.findall(path))
+def _at(file: Path, lines: Mapping[Place, int], path: Place) -> str:
+    return f"{file}:{line_of(lines, path)}: "

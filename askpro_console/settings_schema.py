@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 from functools import cache
 from typing import Any, get_type_hints
@@ -10,13 +9,14 @@ from typing import Any, get_type_hints
 import msgspec
 
 from askpro_console import settings
+from askpro_console.field_texts import field_texts
 from askpro_console.settings import Settings, Size
 
 
 @cache
 def descriptions() -> dict[str, str]:
     """The docstring under each field of the records, by dotted key."""
-    told = _docstrings()
+    told = field_texts(settings)
     found: dict[str, str] = {}
     for name, kind in get_type_hints(Settings).items():
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -33,23 +33,6 @@ def section_descriptions() -> dict[str, str]:
         for name, kind in get_type_hints(Settings).items()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
     }
-
-
-@cache
-def _docstrings() -> dict[tuple[str, str], str]:
-    """Class and field to the string that stands under the field: Python keeps it in the source only."""
-    found: dict[tuple[str, str], str] = {}
-    for record in ast.parse(inspect.getsource(settings)).body:
-        if not isinstance(record, ast.ClassDef):
-            continue
-        for field, under in zip(record.body, record.body[1:], strict=False):
-            match field, under:
-                case (
-                    ast.AnnAssign(target=ast.Name(id=name)),
-                    ast.Expr(value=ast.Constant(value=str(text))),
-                ):
-                    found[record.name, name] = " ".join(text.split())
-    return found
 
 
 def json_schema() -> dict[str, Any]:

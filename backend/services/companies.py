@@ -1,98 +1,68 @@
-"""Companies, declared: what a company is stands in one record (or TOML file), and applying it makes the database agree.
+"""Companies, declared: applying a declaration makes the database agree with it, and exporting gives it back.
 
 Applying is idempotent and says what it changes, before it does when asked for a dry run. What people's records refer
-to is never deleted: services become inactive, staff unbookable; a branch that is no longer declared stays and is named.
+to is never deleted: it becomes inactive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import time
-from typing import Literal
 from uuid import UUID
 
-import asyncpg
-import msgspec
-
 from backend.domain.phones import normalise
-from backend.domain.zones import ZoneUnknown, zone
+from backend.domain.weeks import WEEKDAYS, Span, Week, Weekday
 from backend.postgres.pools import Connection
+from backend.services.company_checks import mistakes_in
+from backend.services.company_declarations import (
+    BranchDeclaration,
+    BranchException,
+    CompanyDeclaration,
+    DeclarationWrong,
+    Mistake,
+    Path,
+    SegmentDeclaration,
+    ServiceDeclaration,
+    StaffDeclaration,
+    StaffException,
+)
+from backend.services.company_diff import KINDS, CompanyChange, FieldChange, differences, undeclared
+from backend.services.company_reading import read_declaration
+from backend.services.company_rows import INACTIVE, LINKS, NAMED, OWNED, Row, Rows, Table, declaration_of, rows_of
+from backend.services.company_store import (
+    StoredCompany,
+    delete_rows,
+    insert_rows,
+    read_company,
+    retire,
+    taken_by_others,
+    update_rows,
+)
 
-Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-"""In ISO order: `mon` is stored as 1."""
-
-Span = tuple[time, time]
-"""From and until, wall time of the branch."""
-
-
-class BranchDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A place of the company."""
-
-    slug: str
-    name: str
-    address: str = ""
-    bundesland: str = "BE"
-    time_zone: str | None = None
-    """None: the company's."""
-    numbers: tuple[str, ...] = ()
-    """Phone numbers that are answered for it."""
-    opening_hours: dict[Weekday, tuple[Span, ...]] = {}
-
-
-class ServiceDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something that can be booked. Times in minutes, the price in cents."""
-
-    slug: str
-    name: str
-    duration_min: int
-    buffer_before_min: int = 0
-    buffer_after_min: int = 0
-    notice_min: int = 0
-    horizon_days: int = 90
-    price_cents: int = 0
-
-
-class StaffDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A person who can be booked."""
-
-    slug: str
-    name: str
-    branches: tuple[str, ...]
-    services: tuple[str, ...]
-    hours: dict[str, dict[Weekday, tuple[Span, ...]]] = {}
-    """Working hours by branch."""
-
-
-class CompanyDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole company. Everything is named by its slug."""
-
-    slug: str
-    name: str
-    time_zone: str = "Europe/Berlin"
-    locale: str = "de_DE"
-    agents: tuple[str, ...] = ()
-    """Ids of its voice agents."""
-    branches: tuple[BranchDeclaration, ...]
-    services: tuple[ServiceDeclaration, ...]
-    staff: tuple[StaffDeclaration, ...]
-
-
-class DeclarationWrong(Exception):
-    """A declaration that contradicts itself or another company; the message says where."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompanyChange:
-    """One thing that applying a declaration does."""
-
-    action: Literal["add", "change", "remove", "keep"]
-    kind: str
-    """The table."""
-    name: str
-    detail: str = ""
-    """What is different, in words."""
+__all__ = [
+    "WEEKDAYS",
+    "AppliedCompany",
+    "BranchDeclaration",
+    "BranchException",
+    "ChangedMeanwhile",
+    "CompanyChange",
+    "CompanyDeclaration",
+    "CompanyLine",
+    "DeclarationWrong",
+    "FieldChange",
+    "Mistake",
+    "SegmentDeclaration",
+    "ServiceDeclaration",
+    "Span",
+    "StaffDeclaration",
+    "StaffException",
+    "Week",
+    "Weekday",
+    "apply_company",
+    "export_company",
+    "list_companies",
+    "read_declaration",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +73,31 @@ class AppliedCompany:
     changes: tuple[CompanyChange, ...]
 
 
-def read_declaration(text: bytes) -> CompanyDeclaration:
-    """A declaration from TOML. Raises DeclarationWrong with the place and the reason."""
-    try:
-        return msgspec.toml.decode(text, type=CompanyDeclaration)
-    except msgspec.DecodeError as error:
-        raise DeclarationWrong(str(error)) from error
+class ChangedMeanwhile(Exception):
+    """Applying would do something else than what was agreed to; nothing was done."""
 
 
 async def apply_company(
-    connection: Connection, declaration: CompanyDeclaration, *, dry_run: bool = False
+    connection: Connection,
+    declaration: CompanyDeclaration,
+    *,
+    dry_run: bool = False,
+    agreed: Sequence[CompanyChange] | None = None,
 ) -> AppliedCompany:
     """Make the database agree with `declaration`, in one transaction of a connection that logs in as `askpro_setup`.
 
-    A dry run does everything and then takes it back, so that what it says is what would happen.
-    Raises DeclarationWrong; asyncpg errors.
+    A dry run does everything and then takes it back, so that what it says is what would happen. With `agreed`, exactly
+    these changes are made or none.
+    Raises DeclarationWrong, ChangedMeanwhile; asyncpg errors.
     """
-    numbers = _checked(declaration)
+    if mistakes := tuple(mistakes_in(declaration)):
+        raise DeclarationWrong(mistakes, declaration.slug)
     transaction = connection.transaction()
     await transaction.start()
     try:
-        applied = await _Application(connection, declaration, numbers).run()
+        applied = await _apply(connection, declaration)
+        if agreed is not None and applied.changes != tuple(agreed):
+            raise ChangedMeanwhile(f"{declaration.slug} was changed by somebody else in the meantime")
     except BaseException:
         await transaction.rollback()
         raise
@@ -134,252 +108,130 @@ async def apply_company(
     return applied
 
 
-def _checked(declaration: CompanyDeclaration) -> dict[str, str]:
-    """The branch of each phone number (E.164), after everything was checked that needs no database."""
-    zones = [declaration.time_zone, *(branch.time_zone for branch in declaration.branches if branch.time_zone)]
-    for name in zones:
-        try:
-            zone(name)
-        except ZoneUnknown as error:
-            raise DeclarationWrong(f"{declaration.slug}: {error}") from error
-    branches = _once(declaration, "branch", (branch.slug for branch in declaration.branches))
-    services = _once(declaration, "service", (service.slug for service in declaration.services))
-    _once(declaration, "staff member", (person.slug for person in declaration.staff))
-    for person in declaration.staff:
-        for slug in (*person.branches, *person.hours):
-            if slug not in branches:
-                raise DeclarationWrong(f"{declaration.slug}: {person.slug} works at {slug}, which is no branch")
-        for slug in person.services:
-            if slug not in services:
-                raise DeclarationWrong(f"{declaration.slug}: {person.slug} offers {slug}, which is no service")
-        for _, day, (starts, ends) in _hours(person):
-            if ends <= starts:
-                raise DeclarationWrong(f"{declaration.slug}: {person.slug} ends before starting on {day}")
-    numbers: dict[str, str] = {}
-    for branch in declaration.branches:
-        for raw in branch.numbers:
-            number = normalise(raw)
-            if number is None or number in numbers:
-                raise DeclarationWrong(f"{declaration.slug}: {raw!r} is no phone number, or is given twice")
-            numbers[number] = branch.slug
-    return numbers
+async def _apply(connection: Connection, declaration: CompanyDeclaration) -> AppliedCompany:
+    await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", f"company:{declaration.slug}")
+    stored = await read_company(connection, declaration.slug)
+    rows = rows_of(declaration)
+    fields = {name: getattr(declaration, name) for name in ("slug", "name", "time_zone", "locale")}
+    wanted = declaration_of(fields, rows)
+    present = declaration_of(stored.fields, stored.rows) if stored else None
+    changes = list(differences(present, wanted))
+    company_id = await _company(connection, declaration, stored)
+    await _refuse_taken(connection, company_id, declaration)
+
+    had: Rows = stored.rows if stored else {}
+    plans = {table.name: _plan(table, had.get(table.name, []), rows[table.name]) for table in (*NAMED, *OWNED, *LINKS)}
+    for table in (*OWNED, *LINKS):
+        await delete_rows(connection, company_id, table, plans[table.name].gone)
+    for table in (*NAMED, *OWNED, *LINKS):
+        await update_rows(connection, company_id, table, plans[table.name].changed)
+        await insert_rows(connection, company_id, table, plans[table.name].new)
+    for kind in KINDS:
+        if slugs := undeclared(present, wanted, kind):
+            kept = await retire(connection, company_id, kind, slugs)
+            was_active = {row["slug"] for row in had[kind] if row[INACTIVE[kind]]}
+            for slug in slugs:
+                if slug not in kept:
+                    changes.append(CompanyChange("remove", kind, slug))
+                elif slug in was_active:
+                    changes.append(CompanyChange("deactivate", kind, slug))
+    return AppliedCompany(company_id, tuple(changes))
 
 
-def _once(declaration: CompanyDeclaration, kind: str, slugs: Iterable[str]) -> frozenset[str]:
-    seen: set[str] = set()
-    for slug in slugs:
-        if slug in seen:
-            raise DeclarationWrong(f"{declaration.slug}: the {kind} {slug} is declared twice")
-        seen.add(slug)
-    return frozenset(seen)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What has to happen to the rows of a table."""
+
+    new: list[Row]
+    changed: list[Row]
+    gone: list[Row]
 
 
-def _hours(person: StaffDeclaration) -> Iterable[tuple[str, Weekday, Span]]:
-    for branch, week in person.hours.items():
-        for day, spans in week.items():
-            for span in spans:
-                yield branch, day, span
+def _plan(table: Table, present: Sequence[Row], wanted: Sequence[Row]) -> _Plan:
+    keys = [column.name for column in table.key]
 
+    def by_key(rows: Sequence[Row]) -> dict[tuple[object, ...], Row]:
+        return {tuple(row[name] for name in keys): row for row in rows}
 
-class _Application:
-    """One run of `apply_company`, with what it found and did."""
-
-    def __init__(self, connection: Connection, declaration: CompanyDeclaration, numbers: Mapping[str, str]) -> None:
-        self._connection = connection
-        self._declaration = declaration
-        self._numbers = numbers
-        self._changes: list[CompanyChange] = []
-        self._company_id = UUID(int=0)
-
-    async def run(self) -> AppliedCompany:
-        wanted = self._declaration
-        await self._connection.execute(
-            "select pg_advisory_xact_lock(hashtextextended($1, 0))", f"company:{wanted.slug}"
-        )
-        await self._company()
-        branches = await self._named(
-            "branches",
-            {
-                branch.slug: {
-                    "name": branch.name,
-                    "address": branch.address,
-                    "bundesland": branch.bundesland,
-                    "time_zone": branch.time_zone or wanted.time_zone,
-                    "opening_hours": msgspec.json.encode(branch.opening_hours).decode(),
-                }
-                for branch in wanted.branches
-            },
-            gone=None,
-        )
-        services = await self._named(
-            "services",
-            {
-                service.slug: {name: getattr(service, name) for name in service.__struct_fields__ if name != "slug"}
-                | {"is_active": True}
-                for service in wanted.services
-            },
-            gone={"is_active": False},
-        )
-        staff = await self._named(
-            "staff",
-            {person.slug: {"name": person.name, "is_bookable": True} for person in wanted.staff},
-            gone={"is_bookable": False},
-        )
-        await self._owned("phone_numbers", {number: branches[slug] for number, slug in self._numbers.items()}, "number")
-        await self._owned("agents", dict.fromkeys(wanted.agents), "agent_id")
-        await self._links(
-            "staff_branches",
-            ("staff_id", "branch_id"),
-            {
-                (staff[person.slug], branches[slug]): f"{person.slug} at {slug}"
-                for person in wanted.staff
-                for slug in person.branches
-            },
-        )
-        await self._links(
-            "staff_services",
-            ("staff_id", "service_id"),
-            {
-                (staff[person.slug], services[slug]): f"{person.slug}: {slug}"
-                for person in wanted.staff
-                for slug in person.services
-            },
-        )
-        await self._links(
-            "working_hours",
-            ("staff_id", "branch_id", "weekday", "starts", "ends"),
-            {
-                (staff[person.slug], branches[branch], WEEKDAYS.index(day) + 1, starts, ends): (
-                    f"{person.slug} at {branch}, {day} {starts:%H:%M}-{ends:%H:%M}"
-                )
-                for person in wanted.staff
-                for branch, day, (starts, ends) in _hours(person)
-            },
-        )
-        return AppliedCompany(self._company_id, tuple(self._changes))
-
-    async def _company(self) -> None:
-        wanted = self._declaration
-        fields = {"name": wanted.name, "time_zone": wanted.time_zone, "locale": wanted.locale}
-        present = await self._connection.fetchrow("select * from companies where slug = $1", wanted.slug)
-        if present is None:
-            self._company_id = await self._connection.fetchval(
-                "insert into companies (slug, name, time_zone, locale) values ($1, $2, $3, $4) returning id",
-                wanted.slug,
-                *fields.values(),
-            )
-            self._changes.append(CompanyChange("add", "companies", wanted.slug))
-            return
-        self._company_id = present["id"]
-        if different := _different(present, fields):
-            await self._connection.execute(
-                "update companies set name = $2, time_zone = $3, locale = $4 where id = $1",
-                self._company_id,
-                *fields.values(),
-            )
-            self._changes.append(CompanyChange("change", "companies", wanted.slug, different))
-
-    async def _named(
-        self, table: str, wanted: Mapping[str, Mapping[str, object]], *, gone: Mapping[str, object] | None
-    ) -> dict[str, UUID]:
-        """Bring the rows that have a slug up to date; `gone` is set on those no longer wanted (None: kept)."""
-        rows = await self._connection.fetch(f"select * from {table} where company_id = $1", self._company_id)  # noqa: S608
-        present = {row["slug"]: row for row in rows}
-        ids: dict[str, UUID] = {}
-        for slug, fields in wanted.items():
-            row = present.get(slug)
-            names = list(fields)
-            if row is None:
-                places = ", ".join(f"${number}" for number in range(1, len(names) + 3))
-                ids[slug] = await self._connection.fetchval(
-                    f"insert into {table} (company_id, slug, {', '.join(names)}) values ({places}) returning id",  # noqa: S608
-                    self._company_id,
-                    slug,
-                    *fields.values(),
-                )
-                self._changes.append(CompanyChange("add", table, slug))
-                continue
-            ids[slug] = row["id"]
-            if different := _different(row, fields):
-                await self._update(table, row["id"], fields)
-                self._changes.append(CompanyChange("change", table, slug, different))
-        for slug, row in present.items():
-            if slug in wanted:
-                continue
-            if gone is None:
-                self._changes.append(CompanyChange("keep", table, slug, "no longer declared; its records stay"))
-            elif _different(row, gone):
-                await self._update(table, row["id"], gone)
-                self._changes.append(CompanyChange("remove", table, slug))
-        return ids
-
-    async def _update(self, table: str, row_id: UUID, fields: Mapping[str, object]) -> None:
-        assignments = ", ".join(f"{name} = ${number}" for number, name in enumerate(fields, 2))
-        await self._connection.execute(
-            f"update {table} set {assignments} where id = $1",  # noqa: S608
-            row_id,
-            *fields.values(),
-        )
-
-    async def _owned(self, table: str, wanted: Mapping[str, UUID | None], key: str) -> None:
-        """Bring what a company owns alone (numbers, agents: the key) and its branch up to date."""
-        rows = await self._connection.fetch(
-            f"select {key} as key, company_id, branch_id from {table} where company_id = $1 or {key} = any ($2)",  # noqa: S608
-            self._company_id,
-            list(wanted),
-        )
-        present: dict[str, UUID | None] = {}
-        for row in rows:
-            if row["company_id"] != self._company_id:
-                raise DeclarationWrong(f"{self._declaration.slug}: {row['key']} belongs to another company")
-            present[row["key"]] = row["branch_id"]
-        for name in present.keys() - wanted.keys():
-            await self._connection.execute(f"delete from {table} where {key} = $1", name)  # noqa: S608
-            self._changes.append(CompanyChange("remove", table, name))
-        for name, branch in wanted.items():
-            if name in present and present[name] == branch:
-                continue
-            await self._connection.execute(
-                f"insert into {table} ({key}, company_id, branch_id) values ($1, $2, $3) "  # noqa: S608
-                f"on conflict ({key}) do update set branch_id = excluded.branch_id",
-                name,
-                self._company_id,
-                branch,
-            )
-            self._changes.append(CompanyChange("change" if name in present else "add", table, name))
-
-    async def _links(self, table: str, columns: tuple[str, ...], wanted: Mapping[tuple[object, ...], str]) -> None:
-        """Bring rows that consist of their key alone up to date."""
-        names = ", ".join(columns)
-        rows = await self._connection.fetch(f"select {names} from {table} where company_id = $1", self._company_id)  # noqa: S608
-        present = {tuple(row) for row in rows}
-        for link in present - wanted.keys():
-            conditions = " and ".join(f"{name} = ${number}" for number, name in enumerate(columns, 2))
-            await self._connection.execute(
-                f"delete from {table} where company_id = $1 and {conditions}",  # noqa: S608
-                self._company_id,
-                *link,
-            )
-            self._changes.append(CompanyChange("remove", table, ", ".join(str(part) for part in link)))
-        added = [link for link in wanted if link not in present]
-        places = ", ".join(f"${number}" for number in range(1, len(columns) + 2))
-        await self._connection.executemany(
-            f"insert into {table} (company_id, {names}) values ({places})",  # noqa: S608
-            [(self._company_id, *link) for link in added],
-        )
-        self._changes.extend(CompanyChange("add", table, wanted[link]) for link in added)
-
-
-def _different(row: asyncpg.Record, fields: Mapping[str, object]) -> str:
-    """What of `fields` the row does not say yet, in words; empty when it agrees."""
-    return ", ".join(
-        f"{name}: {row[name]!r} → {value!r}" for name, value in fields.items() if not _same(row[name], value)
+    before, after = by_key(present), by_key(wanted)
+    return _Plan(
+        new=[row for key, row in after.items() if key not in before],
+        changed=[row for key, row in after.items() if key in before and before[key] != row],
+        gone=[row for key, row in before.items() if key not in after],
     )
 
 
-def _same(present: object, wanted: object) -> bool:
-    if present == wanted:
-        return True
-    if isinstance(present, str) and isinstance(wanted, str) and present[:1] in "{[" and wanted[:1] in "{[":
-        return bool(msgspec.json.decode(present) == msgspec.json.decode(wanted))
-    return False
+async def _company(connection: Connection, wanted: CompanyDeclaration, stored: StoredCompany | None) -> UUID:
+    """The id of the company, which is made or brought up to date."""
+    values = (wanted.slug, wanted.name, wanted.time_zone, wanted.locale)
+    if stored is None:
+        made: UUID = await connection.fetchval(
+            "insert into companies (slug, name, time_zone, locale) values ($1, $2, $3, $4) returning id", *values
+        )
+        return made
+    if tuple(stored.fields.values()) != values:
+        await connection.execute("update companies set name = $2, time_zone = $3, locale = $4 where slug = $1", *values)
+    return stored.company_id
+
+
+async def _refuse_taken(connection: Connection, company_id: UUID, declaration: CompanyDeclaration) -> None:
+    places = dict(_ownable(declaration))
+    taken = await taken_by_others(
+        connection,
+        company_id,
+        [item for item, path in places.items() if "numbers" in path],
+        [item for item, path in places.items() if "agents" in path],
+    )
+    if taken:
+        raise DeclarationWrong(
+            (
+                Mistake(places[item], f"{item} belongs to another company, {owner}")
+                for item, owner in sorted(taken.items())
+            ),
+            declaration.slug,
+        )
+
+
+def _ownable(declaration: CompanyDeclaration) -> Iterator[tuple[str, Path]]:
+    """Numbers and agents, with where they are declared."""
+    for number, agent in enumerate(declaration.agents):
+        yield agent, ("agents", number)
+    for place, branch in enumerate(declaration.branches):
+        for number, agent in enumerate(branch.agents):
+            yield agent, ("branches", place, "agents", number)
+        for number, raw in enumerate(branch.numbers):
+            yield normalise(raw) or raw, ("branches", place, "numbers", number)
+
+
+async def export_company(connection: Connection, slug: str) -> CompanyDeclaration | None:
+    """The declaration that the database agrees with, in one round trip; None when there is no such company."""
+    stored = await read_company(connection, slug)
+    return declaration_of(stored.fields, stored.rows) if stored else None
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyLine:
+    """A company in a list."""
+
+    slug: str
+    name: str
+    time_zone: str
+    branches: int
+    """How many can be booked; of services and staff likewise."""
+    services: int
+    staff: int
+    is_active: bool
+
+
+async def list_companies(connection: Connection) -> tuple[CompanyLine, ...]:
+    """All companies by slug, in one round trip."""
+    rows = await connection.fetch(
+        """
+        select c.slug, c.name, c.time_zone, c.is_active,
+               (select count(*) from branches b where b.company_id = c.id and b.is_active) as branches,
+               (select count(*) from services s where s.company_id = c.id and s.is_active) as services,
+               (select count(*) from staff p where p.company_id = c.id and p.is_bookable) as staff
+        from companies c order by c.slug
+        """
+    )
+    return tuple(CompanyLine(**dict(row)) for row in rows)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from askpro_console import cli
 from askpro_console.commands.config import example
 from askpro_console.settings import Settings
-from askpro_console.settings_file import SettingsWrong, fields, key_lines, load
+from askpro_console.settings_file import SettingsWrong, fields, load
 from askpro_console.settings_schema import descriptions, json_schema
+from askpro_console.toml_lines import key_lines
 
 
 def written(directory: Path, text: str) -> Path:
