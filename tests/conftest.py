@@ -1,10 +1,11 @@
-"""Fixtures for every test: real servers (tests/engines.py) and databases in them (tests/databases.py)."""
+"""Fixtures for every test: real servers (tests/engines.py), databases in them (tests/databases.py), one whole
+system (tests/whole_system.py)."""
 
 from __future__ import annotations
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.engines", "tests.databases"]
+pytest_plugins = ["tests.engines", "tests.databases", "tests.whole_system"]
 
 # How long an example takes says nothing on a busy machine, so no example fails for it.
 settings.register_profile("askpro", deadline=None)
