@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,9 +201,15 @@ class AskProApp(App[int]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether a binding applies here; several actions may have one key on different screens."""
+        if action == "end_typing":
+            return self._typing and self.typing_bar.is_open
+        if action not in {"perform", "show_mode"}:
+            return True
+        if self._typing or not isinstance(self.screen, ConsoleScreen):
+            return False
         if action == "show_mode":
             return self.current_mode != START
-        return action != "perform" or self._target(BY_ID[str(parameters[0])]) is not None
+        return self._target(BY_ID[str(parameters[0])]) is not None
 
     async def action_perform(self, action_id: str) -> None:
         """Run an action of the registry on what is shown now."""
@@ -221,11 +228,11 @@ class AskProApp(App[int]):
             return
         self._tick()
 
-    def action_show_mode(self, mode: str) -> None:
-        """Show a screen of the first level."""
+    async def action_show_mode(self, mode: str) -> None:
+        """Show a screen of the first level; keys typed after it wait until it is there."""
         if mode != self.current_mode:
             self.typing_bar.close()
-            self.switch_mode(mode)
+            await self.switch_mode(mode)
 
     # What the console itself can do
 
@@ -249,6 +256,10 @@ class AskProApp(App[int]):
     async def action_command(self) -> None:
         """Type a command."""
         await self.typing_bar.open("command")
+
+    async def action_end_typing(self, keep: bool) -> None:
+        """Take what was typed, or forget it."""
+        await self.typing_bar.end(keep=keep)
 
     def action_palette(self) -> None:
         """Find a command by a few letters."""
@@ -326,14 +337,6 @@ class AskProApp(App[int]):
     def on_command_bar_changed(self, event: CommandBar.Changed) -> None:
         """A filter applies while it is typed."""
         self.typing_bar.changed(event)
-
-    def on_command_bar_submitted(self, event: CommandBar.Submitted) -> None:
-        """Run what was typed."""
-        self.typing_bar.submitted(event)
-
-    def on_command_bar_cancelled(self, event: CommandBar.Cancelled) -> None:
-        """Forget what was typed."""
-        self.typing_bar.cancelled(event)
 
     def _begin(self) -> None:
         if self.current_mode == START:
@@ -419,12 +422,22 @@ class AskProApp(App[int]):
     def _hint(self, action: Action) -> Hint:
         return Hint(self.keys_of(action)[0], action.title, self.allowed(action))
 
+    @property
+    def _typing(self) -> bool:
+        """Whether keys are text now."""
+        module = sys.modules.get("textual.widgets._input")
+        return module is not None and isinstance(self.focused, module.Input)
+
     def _bind_actions(self) -> None:
+        # With priority they run here, one after the other, before a later key is given to any widget: what is typed
+        # quickly after `:` or `9` reaches what that key has opened, never what was there before.
+        for key, keep in (("enter", True), ("escape", False), ("ctrl+c", False)):
+            self._bindings.bind(key, f"app.end_typing({keep})", show=False, priority=True)
         for action in ACTIONS:
             for key in self.keys_of(action):
-                self._bindings.bind(key, f"app.perform('{action.id}')", action.title, show=False)
+                self._bindings.bind(key, f"app.perform('{action.id}')", action.title, show=False, priority=True)
         for mode in modes.MODES:
-            self._bindings.bind(mode.key, f"app.show_mode('{mode.name}')", mode.title, show=False)
+            self._bindings.bind(mode.key, f"app.show_mode('{mode.name}')", mode.title, show=False, priority=True)
 
     def _target(self, action: Action) -> object | None:
         """What an action runs on now; None when it does not apply to what is shown."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from askpro_console.refusal import nearest
@@ -16,7 +16,7 @@ class Command:
 
     word: str
     help: str
-    run: Callable[[str], None]
+    run: Callable[[str], Awaitable[None] | None]
     """Gets the rest of the line."""
     values: Callable[[], Sequence[str]] = tuple
     """What the rest may be, for completion."""
@@ -32,7 +32,7 @@ class CommandLine:
         self._by_word = {word: command for command in commands for word in (command.word, *command.also)}
         self.history = History()
 
-    def run(self, text: str) -> str | None:
+    async def run(self, text: str) -> str | None:
         """Run a line; what is wrong with it, as a sentence, or None. Nothing happens for an empty one.
 
         `:calls /anna` is the same as `:calls` and then `/anna`.
@@ -41,8 +41,6 @@ class CommandLine:
         if not text:
             return None
         self.history.add(text)
-        if text == "-":
-            return "There is no command before the last one yet."
         word, _, rest = text.partition(" ")
         command = self._by_word.get(word)
         if command is None:
@@ -53,7 +51,9 @@ class CommandLine:
         if rest and allowed and rest not in allowed and not rest.startswith("/"):
             near = nearest(rest, allowed)
             return f":{command.word} {rest}: " + (f"did you mean {near}?" if near else f"one of {', '.join(allowed)}.")
-        command.run(rest)
+        result = command.run(rest)
+        if result is not None:
+            await result
         return None
 
     def completions(self, text: str) -> list[str]:

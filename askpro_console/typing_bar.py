@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ class TypingBar:
         self._bar: CommandBar | None = None
         self.line = CommandLine(self._commands())
 
-    def open(self, kind: Kind) -> None:
+    async def open(self, kind: Kind) -> None:
         """Show the bar in place of the key hints."""
         from widgets.command_bar import CommandBar
 
@@ -49,7 +49,12 @@ class TypingBar:
                 newer=history.newer,
             )
         self._bar = bar
-        screen.show_bar(bar)
+        await screen.show_bar(bar)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is being typed."""
+        return self._bar is not None
 
     def close(self) -> bool:
         """Take the bar away; whether there was one."""
@@ -66,19 +71,17 @@ class TypingBar:
         if event.kind == "filter" and self._bar is not None:
             self._filter(event.text)
 
-    def submitted(self, event: CommandBar.Submitted) -> None:
-        """Keep the filter, or run the command."""
+    async def end(self, *, keep: bool) -> None:
+        """Keep the filter or run the command; or drop both. Waits until what was typed before has arrived."""
+        bar = self._bar
+        if bar is None:
+            return
+        text = await bar.settled_text()
         self.close()
-        if event.kind == "filter":
-            self._filter(event.text)
-        elif wrong := self.line.run(event.text):
+        if bar.kind == "filter":
+            self._filter(text if keep else "")
+        elif keep and (wrong := await self.line.run(text)):
             self._app.say(wrong, severity="warning")
-
-    def cancelled(self, event: CommandBar.Cancelled) -> None:
-        """Drop the filter, or nothing."""
-        self.close()
-        if event.kind == "filter":
-            self._filter("")
 
     def palette_entries(self) -> list[Entry]:
         """Everything that can be done from here, for the palette."""
@@ -123,22 +126,20 @@ class TypingBar:
         for action in ACTIONS:
             words = [word for word in action.words if word not in taken]
             if words:
-                run = self._performer(action)
-                commands.append(
-                    Command(words[0], action.help or action.title, lambda _rest, run=run: run(), also=tuple(words[1:]))  # type: ignore[misc]  # the default binds this action
-                )
+                title = action.help or action.title
+                commands.append(Command(words[0], title, self._performer(action), also=tuple(words[1:])))
         return commands
 
-    def _performer(self, action: Action) -> Callable[[], None]:
-        def perform() -> None:
-            self._app.call_next(self._app.action_perform, action.id)
+    def _performer(self, action: Action) -> Callable[..., Awaitable[None]]:
+        def perform(_rest: str = "") -> Awaitable[None]:
+            return self._app.action_perform(action.id)
 
         return perform
 
-    def _show(self, mode: str, rest: str) -> None:
-        self._app.action_show_mode(mode)
+    async def _show(self, mode: str, rest: str) -> None:
+        await self._app.action_show_mode(mode)
         if rest.startswith("/"):
-            self._app.call_after_refresh(self._filter, rest[1:])
+            self._filter(rest[1:])
 
     def _filter(self, text: str) -> None:
         table = self._app.screen.table if isinstance(self._app.screen, ConsoleScreen) else None

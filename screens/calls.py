@@ -64,14 +64,14 @@ def state_cell(row: CallRow) -> Content:
         return Piece("✖ error", Tone.CRIT)
     if outcome in {CallOutcome.CALLBACK, CallOutcome.TRANSFER}:
         return Piece(outcome, Tone.WARN)
-    return Piece(outcome if outcome != CallOutcome.UNKNOWN else DASH, Tone.DIM)
+    return Piece(outcome if outcome and outcome != CallOutcome.UNKNOWN else DASH, Tone.DIM)
 
 
 def mood_cell(row: CallRow) -> Content:
     """The caller's mood; only a bad one stands out."""
     if row.sentiment == Sentiment.NEGATIVE:
         return Piece("▲ negative", Tone.WARN)
-    return Piece(row.sentiment if row.sentiment != Sentiment.UNKNOWN else DASH, Tone.DIM)
+    return Piece(row.sentiment if row.sentiment and row.sentiment != Sentiment.UNKNOWN else DASH, Tone.DIM)
 
 
 COLUMNS: tuple[Column[CallRow], ...] = (
@@ -157,7 +157,7 @@ class CallsScreen(ConsoleScreen):
     def body(self) -> Iterable[Widget]:
         """Figures, then the list and the call beside it."""
         yield LineView(id="figures")
-        with Horizontal():
+        with Horizontal(id="list"):
             yield VirtualTable(
                 COLUMNS,
                 key=lambda row: row.id,

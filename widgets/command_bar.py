@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -17,6 +19,9 @@ from widgets.safe_text import safe_text
 
 LONGEST = 256
 """Characters that can be typed or pasted."""
+
+SETTLE_S = 1.0
+"""Longest wait for keys on their way to the input."""
 
 Kind = Literal["command", "filter"]
 
@@ -49,7 +54,7 @@ class CommandBar(Horizontal):
     CommandBar { height: 1; }
     CommandBar > .prompt { width: 2; padding: 0 0 0 1; }
     CommandBar > .meant { width: 2fr; }
-    CommandBar > BarInput { width: 3fr; background: $background; }
+    CommandBar > BarInput { width: 3fr; background: $ground-base; }
     """
 
     class Changed(Message):
@@ -59,21 +64,6 @@ class CommandBar(Horizontal):
             super().__init__()
             self.kind = kind
             self.text = text
-
-    class Submitted(Message):
-        """Enter."""
-
-        def __init__(self, kind: Kind, text: str) -> None:
-            super().__init__()
-            self.kind = kind
-            self.text = text
-
-    class Cancelled(Message):
-        """Escape."""
-
-        def __init__(self, kind: Kind) -> None:
-            super().__init__()
-            self.kind = kind
 
     def __init__(
         self,
@@ -119,11 +109,19 @@ class CommandBar(Horizontal):
         """What is typed now."""
         return self.query_one(BarInput).value
 
+    async def settled_text(self) -> str:
+        """What is typed, after every key that was given to the input has arrived there."""
+        field = self.query_one(BarInput)
+        arrived = asyncio.Event()
+        field.call_later(arrived.set)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await arrived.wait()
+        return field.value
+
     def take_key(self, key: str) -> bool:
         """Act on a key that is the bar's; whether it was."""
-        if key in {"escape", "ctrl+c"} or (key == "backspace" and not self.text):
-            self.post_message(self.Cancelled(self.kind))
-        elif key == "tab" and self._complete is not None:
+        if key == "tab" and self._complete is not None:
             self._put(self._complete(self.text))
         elif key == "up" and self._older is not None:
             self._put(self._older(self.text))
@@ -138,11 +136,6 @@ class CommandBar(Horizontal):
         event.stop()
         self._tell_meant(event.value)
         self.post_message(self.Changed(self.kind, event.value))
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Pass on what is to be done."""
-        event.stop()
-        self.post_message(self.Submitted(self.kind, event.value))
 
     def _put(self, text: str) -> None:
         field = self.query_one(BarInput)

@@ -16,22 +16,22 @@ def line(done: list[str]) -> CommandLine:
     )
 
 
-def test_a_command_runs_by_any_of_its_words_with_the_rest_of_the_line() -> None:
+async def test_a_command_runs_by_any_of_its_words_with_the_rest_of_the_line() -> None:
     done: list[str] = []
     typed = line(done)
-    assert typed.run(":calls") is None
-    assert typed.run("call /anna") is None
-    assert typed.run("  quit ") is None
-    assert typed.run("") is None
+    assert await typed.run(":calls") is None
+    assert await typed.run("call /anna") is None
+    assert await typed.run("  quit ") is None
+    assert await typed.run("") is None
     assert done == ["calls", "calls /anna", "q"]
 
 
-def test_a_wrong_word_names_the_nearest_right_one_and_does_nothing() -> None:
+async def test_a_wrong_word_names_the_nearest_right_one_and_does_nothing() -> None:
     done: list[str] = []
     typed = line(done)
-    assert typed.run("cals") == "There is no command :cals. Did you mean :calls?"
-    assert typed.run("xyzzy") == "There is no command :xyzzy. ? lists them."
-    assert typed.run("theme nigt") == ":theme nigt: did you mean night?"
+    assert await typed.run("cals") == "There is no command :cals. Did you mean :calls?"
+    assert await typed.run("xyzzy") == "There is no command :xyzzy. ? lists them."
+    assert await typed.run("theme nigt") == ":theme nigt: did you mean night?"
     assert done == []
 
 
@@ -62,7 +62,7 @@ def test_an_empty_history_leaves_the_line_alone() -> None:
     assert History().newer() == ""
 
 
-def test_wrong_lines_are_remembered_too_so_that_they_can_be_mended() -> None:
+async def test_wrong_lines_are_remembered_too_so_that_they_can_be_mended() -> None:
     typed = line([])
-    typed.run("cals")
+    await typed.run("cals")
     assert typed.history.older("") == "cals"

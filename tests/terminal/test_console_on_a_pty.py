@@ -172,3 +172,16 @@ def test_every_theme_draws(theme: str) -> None:
     with Terminal(CONSOLE, environment={"THEME": theme}) as terminal:
         terminal.until_shows("LIVE", "Started")
         assert len(terminal.colours()) > 3
+
+
+def test_what_is_typed_ahead_reaches_what_the_first_key_opened(console: Terminal) -> None:
+    console.write(b":cals\r")
+    console.until_shows("There is no command :cals. Did you mean")
+    console.write(b"/schmidt")
+    console.until_shows("/schmidt", "of 60")
+    console.write(b"\x1b")
+    console.until(lambda: "of 60" not in console.text, "the filter to be gone")
+    console.write(b":fleet\r")
+    console.until_shows("Machines")
+    console.write(b"2:fleet\rR")
+    console.until_shows("Restart postgres?")
