@@ -109,7 +109,9 @@ class _Scan:
                 self._at += 1
                 continue
             self._note((*path, number))
+            before = self._at
             self._value((*path, number))
+            self._at += self._at == before  # not well formed: go on, so that this ends
             number += 1
         self._at += 1
 
