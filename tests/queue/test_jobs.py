@@ -235,7 +235,9 @@ async def test_a_calendars_booking_is_linked_to_the_appointment_it_names_and_its
     assert await house.count("held_jobs") == 0
 
 
-@pytest.mark.parametrize("metadata", [None, {}, [], {"appointment_id": "x"}, {"appointment_id": str(uuid4())}])
+@pytest.mark.parametrize(
+    "metadata", [None, {}, [], {"appointment_id": "x"}, {"appointment_id": "0198c0de-5aa0-7d1e-9e01-4f6b2a7c1d35"}]
+)
 async def test_a_calendars_booking_that_nobody_here_made_is_ignored(house: House, metadata: object) -> None:
     inbox_id = await accept(house, booking_event("BOOKING_CREATED", "uid-2", metadata=metadata))
     state = await house.watch.fetchval("select state from webhook_inbox where id = $1", inbox_id)
