@@ -81,7 +81,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "list.mark", "mark", "List", "list.mark", ("space",), LISTS, hint=30, help="mark the row, go on to the next"
     ),
-    Action("list.unmark", "unmark all", "List", "list.unmark_all", ("U",), LISTS),
+    Action("list.unmark", "unmark all", "List", "list.unmark_all", ("U",), LISTS, help="take all marks away"),
     Action(
         "list.sort_previous",
         "sort",

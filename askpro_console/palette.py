@@ -22,7 +22,19 @@ class Entry:
 
 
 class Palette(CommandPalette, PatientScreen[None]):
-    """The palette without a blinking cursor, and patient with slow terminals."""
+    """The palette as quiet as the rest, without a blinking cursor, and patient with slow terminals."""
+
+    CSS = """
+    Palette { background: $ground-base 60%; }
+    Palette #--container { width: 84; max-width: 100%; margin-top: 2; background: $ground-panel; }
+    Palette #--input { border: none; height: 3; padding: 1 2 1 2; background: $ground-panel; }
+    Palette SearchIcon { display: none; }
+    Palette CommandInput, Palette CommandInput:focus { border: none; padding: 0; background: $ground-panel; height: 1; }
+    Palette CommandList { border: none; background: $ground-panel; padding: 0 0 1 0; }
+    Palette CommandList > .option-list--option { color: $tone-text; padding: 0 2; }
+    Palette CommandList > .option-list--option-highlighted { background: $ground-cursor; color: $tone-bright; }
+    Palette LoadingIndicator { display: none; }
+    """
 
     def on_mount(self) -> None:
         """Quiet the input."""
@@ -46,7 +58,7 @@ def palette(entries: Sequence[Entry]) -> Palette:
             """Those that match."""
             matcher = self.matcher(query)
             for entry in entries:
-                score = max(matcher.match(entry.title), matcher.match(entry.help) * 0.7)
+                score = matcher.match(entry.title) or 0.1 * (query.casefold() in entry.help.casefold())
                 if score > 0:
                     yield Hit(score, matcher.highlight(entry.title), partial(entry.run), help=entry.help)
 

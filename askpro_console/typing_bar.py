@@ -11,6 +11,7 @@ from askpro_console.actions import ACTIONS, Action
 from askpro_console.command_line import Command, CommandLine
 from askpro_console.themes import THEME_NAMES
 from screens.base import ConsoleScreen
+from widgets.key_hints import key_name
 
 if TYPE_CHECKING:
     from askpro_console.app import AskProApp
@@ -91,14 +92,16 @@ class TypingBar:
         screen = app.screen
         name = screen.NAME if isinstance(screen, ConsoleScreen) else ""
         entries = [
-            Entry(mode.title, f"show the screen ({mode.key})", partial(app.action_show_mode, mode.name))
+            Entry(mode.title, f"show the screen  {mode.key}", partial(app.action_show_mode, mode.name))
             for mode in modes.MODES
         ]
         for action in ACTIONS:
-            if action.id == "console.palette" or (action.screens and name not in action.screens):
+            moves = not (action.help or action.hint or action.words)
+            if moves or action.id == "console.palette" or (action.screens and name not in action.screens):
                 continue
-            keys = f" ({action.keys[0]})" if action.keys else ""
-            entries.append(Entry(action.title, f"{action.help or action.title}{keys}", self._performer(action)))
+            keys = app.keys_of(action)
+            shown = f"  {key_name(keys[0])}" if keys else ""
+            entries.append(Entry(action.title, f"{action.help or action.title}{shown}", self._performer(action)))
         entries += [
             Entry(f"theme {theme}", "take this colour theme", partial(self._theme, theme)) for theme in THEME_NAMES
         ]

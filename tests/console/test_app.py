@@ -185,7 +185,7 @@ async def test_the_palette_finds_by_a_few_letters() -> None:
         await shown.press("ctrl+p")
         await shown.until_shows("find a command")
         await shown.press(*"fleet")
-        await shown.until_shows("show the screen (9)")
+        await shown.until_shows("show the screen  9")
         await shown.press("enter")
         await shown.until_shows("AskPro  Fleet")
 
