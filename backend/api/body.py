@@ -1,4 +1,4 @@
-"""Reading a request's body within bounds of size and time."""
+"""Reading a request's body within bounds."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from backend.api.problems import Problem
 
 BODY_LIMIT = 1024 * 1024
 """Largest body, bytes."""
-
-BODY_TIMEOUT_S = 10.0
-"""A body has to be there by then, however slowly it comes."""
-
 
 DISCARD_LIMIT = 4 * 1024 * 1024
 """So much of a body that is too large is read and forgotten before the answer, bytes: a client that still sends when
@@ -36,35 +32,25 @@ class TooLarge(Problem):
         super().__init__(413, f"the body may have {BODY_LIMIT} bytes", close=True)
 
 
-class TooSlow(Problem):
-    """The body did not arrive in time."""
+async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, *, limit: int = BODY_LIMIT) -> bytes:
+    """The whole body. Raises `TooLarge`, `ClientGone`; keeps no more than the limit.
 
-    def __init__(self) -> None:
-        super().__init__(408, "the body did not arrive in time", close=True)
-
-
-async def read_body(
-    headers: list[tuple[bytes, bytes]], receive: Receive, *, limit: int = BODY_LIMIT, timeout_s: float = BODY_TIMEOUT_S
-) -> bytes:
-    """The whole body. Raises `TooLarge`, `TooSlow`, `ClientGone`; keeps no more than the limit."""
+    How long it may take is the protocol's part (`backend.api.protocol`): what is too late counts as gone.
+    """
     for name, value in headers:
         if name == b"content-length" and value.isdigit() and (len(value) > 12 or int(value) > limit):
             if not any(other == EXPECT for other, _ in headers):
                 await _discard(receive)
             raise TooLarge
-    try:
-        async with asyncio.timeout(timeout_s):
-            message = await receive()
-            if message["type"] != "http.request":
-                raise ClientGone
-            body: bytes = message.get("body", b"")
-            if not message.get("more_body", False):
-                if len(body) > limit:
-                    raise TooLarge
-                return body
-            return await _read_on(bytearray(body), receive, limit)
-    except TimeoutError:
-        raise TooSlow from None
+    message = await receive()
+    if message["type"] != "http.request":
+        raise ClientGone
+    body: bytes = message.get("body", b"")
+    if message.get("more_body", False):
+        return await _read_on(bytearray(body), receive, limit)
+    if len(body) > limit:
+        raise TooLarge
+    return body
 
 
 async def _discard(receive: Receive) -> None:

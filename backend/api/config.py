@@ -27,5 +27,7 @@ class ApiConfig:
     """Lets others than this machine read `/api/dashboard` and `/metrics`: `Authorization: Bearer …`."""
     pool_size: int = 8
     """Connections beside the intake's writers: lookups, readiness, refused deliveries."""
+    patience_s: float = 2.5
+    """A delivery that is not stored by then is answered 503."""
     max_connections: int = 4_000
     """Open HTTP connections; further ones are answered 503."""

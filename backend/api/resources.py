@@ -20,7 +20,7 @@ from backend.postgres.pools import ACQUIRE_TIMEOUT_S, Pool, open_pool
 from backend.queue.port import JobQueue
 from backend.services.callers import Callers
 from backend.services.inbox import release
-from backend.services.intake import Intake
+from backend.services.intake import Intake, Limits
 from backend.services.rejects import Rejects
 from backend.services.seal import Seal
 from backend.watch.reader import SnapshotReader
@@ -79,7 +79,8 @@ class Resources:
             await rejects.start()
             stack.push_async_callback(rejects.close)
             queue = JobQueue()
-            intake = Intake.at(config.postgres, application=APPLICATION)
+            limits = Limits(patience_s=config.patience_s)
+            intake = Intake.at(config.postgres, application=APPLICATION, limits=limits)
             intake.start()
             stack.push_async_callback(intake.close)
             await stack.enter_async_context(_in_background(_release_quarantined(pool, queue), "quarantine-release"))

@@ -59,11 +59,12 @@ class Delivery:
 
 def kept_headers(headers: Headers) -> dict[str, str]:
     """The headers worth keeping, as text without control characters, bounded."""
-    return {
-        name.decode("latin-1"): _controls.sub("", value.decode("latin-1"))[:HEADER_LIMIT]
-        for name, value in headers
-        if name in KEPT_HEADERS
-    }
+    kept: dict[str, str] = {}
+    for name, value in headers:
+        if name in KEPT_HEADERS:
+            text = value[: 2 * HEADER_LIMIT].decode("latin-1")
+            kept[name.decode()] = (text if text.isprintable() else _controls.sub("", text))[:HEADER_LIMIT]
+    return kept
 
 
 def single_header(headers: Headers, wanted: bytes) -> bytes | None:

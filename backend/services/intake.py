@@ -216,7 +216,7 @@ class Intake:
         while batch := [item for item in batch if not item.answer.done()]:
             try:
                 outcomes = await writer.store([item.delivery for item in batch])
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+            except Exception as error:  # whatever it is, the writer lives on and everybody gets an answer
                 if fault_of(error) != "server":
                     await self._write_singly(writer, batch, error)
                     return
@@ -262,14 +262,14 @@ class Writer:
         self._connection: OwnConnection | None = None
 
     async def store(self, deliveries: Sequence[Delivery]) -> list[Stored]:
-        """Store all or none, committed on return. Raises asyncpg's errors, OSError, TimeoutError, ValueError."""
+        """Store all or none, committed on return. Raises whatever asyncpg raises."""
         connection = self._connection
         if connection is None or connection.is_closed():
             self._connection = connection = await self._open()
         try:
             return await store(connection, deliveries)
         except BaseException as error:
-            if not isinstance(error, Exception) or fault_of(error) == "server":
+            if fault_of(error) != "row":
                 self.drop()
             raise
 
