@@ -29,5 +29,7 @@ class ApiConfig:
     """Connections beside the intake's writers: lookups, readiness, refused deliveries."""
     patience_s: float = 2.5
     """A delivery that is not stored by then is answered 503."""
+    lookup_s: float = 0.4
+    """Who asks who is calling has an answer by then."""
     max_connections: int = 4_000
     """Open HTTP connections; further ones are answered 503."""

@@ -73,7 +73,7 @@ class Resources:
             stack.push_async_callback(_close_pool, pool)
             reader = SnapshotReader(config.valkey_url, config.postgres, application=APPLICATION)
             stack.push_async_callback(reader.aclose)
-            callers = Callers(pool)
+            callers = Callers(pool, answer_s=config.lookup_s)
             stack.push_async_callback(callers.close)
             rejects = Rejects(pool, Seal(config.reject_key))
             await rejects.start()

@@ -15,8 +15,6 @@ LOOKUP = "select company_name, branch_name, first_name, last_name from intake_ca
 ANSWER_S = 0.4
 """The provider has its answer by then, whatever the database does: the caller hears ringing meanwhile."""
 
-ACQUIRE_S = 0.3
-
 MAX_LOOKUPS = 64
 """Lookups at once, those included that nobody waits for any more."""
 
@@ -41,8 +39,9 @@ class Caller:
 class Callers:
     """Looks callers up, and would rather know nothing than be late."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, answer_s: float = ANSWER_S) -> None:
         self._pool = pool
+        self._answer_s = answer_s
         self._lookups: set[asyncio.Task[Caller | None]] = set()
 
     async def find(self, dialled: str | None, agent: str | None, caller: str | None) -> Caller | None:
@@ -55,7 +54,7 @@ class Callers:
         task = asyncio.create_task(self._look_up(dialled, agent, caller), name="caller-lookup")
         self._lookups.add(task)
         task.add_done_callback(self._lookups.discard)
-        done, _ = await asyncio.wait({task}, timeout=ANSWER_S)
+        done, _ = await asyncio.wait({task}, timeout=self._answer_s)
         return task.result() if done else None
 
     async def close(self) -> None:
@@ -66,7 +65,7 @@ class Callers:
 
     async def _look_up(self, dialled: str | None, agent: str | None, caller: str | None) -> Caller | None:
         try:
-            async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
+            async with self._pool.acquire(timeout=self._answer_s) as connection:
                 row = await connection.fetchrow(LOOKUP, dialled, agent, caller)
         except Exception as error:  # the phone must be answered, whatever went wrong
             log.warning("a caller was not looked up: %s: %s", type(error).__name__, error)

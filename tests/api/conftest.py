@@ -131,6 +131,7 @@ def api_config(database: PostgresAddress) -> ApiConfig:
         version="0.0.0-test",
         node="test-node",
         dashboard_token="dashboard-tests-token",
+        lookup_s=10.0,
     )
 
 

@@ -29,7 +29,7 @@ async def proxy(database: PostgresAddress) -> AsyncIterator[FaultProxy]:
 
 @pytest.fixture
 async def api_behind_proxy(start_api: StartApi, proxy: FaultProxy, company: object) -> Api:
-    return await start_api(postgres=proxy.address)
+    return await start_api(postgres=proxy.address, lookup_s=0.4)
 
 
 async def until_stored(api: Api, limit_s: float) -> None:
