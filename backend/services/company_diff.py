@@ -75,7 +75,7 @@ def differences(present: CompanyDeclaration | None, wanted: CompanyDeclaration) 
         before = {item.slug: item for item in items(present, kind)}
         for item in items(wanted, kind):
             old = before.get(item.slug)
-            if fields := tuple(_fields(_told(old) if old else {}, _told(item))):
+            if fields := tuple(_fields(_told(old) if old else {}, _told(item, defaults=old is not None))):
                 yield CompanyChange("change" if old else "add", kind, item.slug, fields)
 
 
@@ -125,12 +125,12 @@ def _told_company(company: CompanyDeclaration) -> _Told:
     }
 
 
-def _told(item: _Item) -> _Told:
-    """The fields that say something: a default that nobody changed is left out."""
+def _told(item: _Item, *, defaults: bool = True) -> _Told:
+    """The fields; on demand without those that nobody changed from their default."""
     found: dict[str, str | tuple[str, ...]] = {}
     for info in msgspec.structs.fields(item):
         value = getattr(item, info.name)
-        if info.name == "slug" or (not info.required and value == _default(info)):
+        if info.name == "slug" or (not defaults and not info.required and value == _default(info)):
             continue
         if info.name == "hours":
             found |= {f"hours at {branch}": format_week(week) for branch, week in value.items()}
