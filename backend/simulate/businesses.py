@@ -99,7 +99,7 @@ class _File(msgspec.Struct, frozen=True):
 @cache
 def businesses(collection: str) -> tuple[Business, ...]:
     """The companies of a collection, `DEMO` or `TRIAL`."""
-    text = (files(__package__) / "companies" / f"{collection}.toml").read_bytes()
+    text = (files("backend.simulate.companies") / f"{collection}.toml").read_bytes()
     return msgspec.toml.decode(text, type=_File).company
 
 
