@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.segment import Segment, Segments
-from textual._compositor import ChopsUpdate
+from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
 from textual.filter import Monochrome, NoColor
 
 from askpro_console import modes
 from askpro_console.actions import ACTIONS, BY_ID, Action, Danger, valid_on
 from askpro_console.feed import Connect, Feed
-from askpro_console.safe_output import HarmlessLines, TightUpdate
+from askpro_console.safe_output import HarmlessLines
+from askpro_console.terminal_text import TightLayout, TightUpdate, moved_lines
 from askpro_console.themes import THEMES
 from askpro_console.typing_bar import TypingBar
 from screens.base import ConsoleScreen
@@ -29,6 +30,7 @@ from widgets.key_hints import Hint
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from textual.screen import Screen
+    from textual.widget import Widget
 
     from askpro_console.local_stack import Stack
     from backend.postgres.address import PostgresAddress
@@ -111,6 +113,9 @@ class AskProApp(App[int]):
         """What ended the console, if it was a fault of its own."""
         self.typing_bar = TypingBar(self)
         self._known = known
+        self._moves = ""
+        """Sequences that move lines, to be written before the next repaint of `_moves_on`."""
+        self._moves_on: object = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._bind_actions()
 
@@ -188,6 +193,15 @@ class AskProApp(App[int]):
         """Read the end of a log."""
         if self.stack is not None:
             self._run(self._read_log(self.stack, process, done), "log")
+
+    def move_lines(self, widget: Widget, first: int, count: int, by: int) -> bool:
+        """Let the terminal move whole lines with the next repaint (see `widgets.line_shift`)."""
+        region, screen = widget.region, widget.screen
+        alone = region.x == 0 and region.width == self.size.width and screen is self.screen and not self._notifications
+        if not alone or self._moves or self._batch_count or not screen.is_current:
+            return False
+        self._moves, self._moves_on = moved_lines(region.y + first, count, by), screen
+        return True
 
     # The registry at work
 
@@ -408,8 +422,12 @@ class AskProApp(App[int]):
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         # Every repaint goes through here on its way to the terminal (Textual 8.2.8; a canary test watches it).
-        if isinstance(renderable, ChopsUpdate):
-            renderable = TightUpdate.of(renderable)
+        if isinstance(renderable, ChopsUpdate) and screen is self.screen:
+            renderable = TightUpdate.of(renderable, before=self._moves if self._moves_on is screen else "")
+        elif isinstance(renderable, LayoutUpdate):
+            renderable = TightLayout.of(renderable)
+        if renderable is not None and not self._batch_count:
+            self._moves, self._moves_on = "", None
         super()._display(screen, renderable)
 
     def _fatal_error(self) -> None:

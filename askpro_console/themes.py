@@ -152,6 +152,5 @@ def suitable_theme(wanted: str, environ: Mapping[str, str]) -> str:
         return wanted
     if environ.get("NO_COLOR"):
         return "ansi"
-    term = environ.get("TERM", "")
-    rich_colours = environ.get("COLORTERM", "") in {"truecolor", "24bit"} or "256color" in term or "direct" in term
-    return "night" if rich_colours or term.startswith(("xterm", "tmux", "screen", "alacritty", "foot")) else "ansi"
+    colours = environ.get("COLORTERM", "") in {"truecolor", "24bit"}
+    return "night" if colours or environ.get("TERM", "").endswith(("256color", "direct", "kitty")) else "ansi"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from widgets.palette import changed_spans, palette_of
+from widgets.painted import Painted
+from widgets.palette import palette_of
 from widgets.pieces import Line
 
 
@@ -22,28 +23,20 @@ class LineView(Widget):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 -- Textual's name
         super().__init__(id=id, classes=classes)
-        self._lines: list[Line] = []
+        self._painted = Painted(self)
 
     @property
     def lines(self) -> Sequence[Line]:
         """What is shown."""
-        return self._lines
+        return self._painted.lines
 
     def show(self, lines: Sequence[Line]) -> None:
         """Show these lines from now on; costs the terminal only the cells that changed."""
-        old, self._lines = self._lines, list(lines)
-        if len(old) != len(self._lines):
-            self.refresh(layout=True)
-            return
+        regions = self._painted.renew(list(lines))
         width = self.size.width
-        regions = [
-            Region(start, y, end - start, 1)
-            for y, (was, now) in enumerate(zip(old, self._lines, strict=True))
-            if was != now
-            for start, end in changed_spans(was, now)
-            if start < width
-        ]
-        if regions:
+        if regions is None:
+            self.refresh(layout=True)
+        elif regions := [region for region in regions if region.x < width]:
             self.refresh(*regions)
 
     def on_mount(self) -> None:
@@ -59,9 +52,9 @@ class LineView(Widget):
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """One row for each line."""
-        return len(self._lines)
+        return len(self._painted.lines)
 
     def render_line(self, y: int) -> Strip:
         """One line of the content."""
-        line = self._lines[y] if y < len(self._lines) else Line()
-        return palette_of(self.app).strip(line, self.size.width)
+        lines = self._painted.lines
+        return self._painted.strip(lines[y] if y < len(lines) else Line(), self.size.width, palette_of(self.app))

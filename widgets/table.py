@@ -7,18 +7,20 @@ reader goes home, sorts, filters, or has rested for a while.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from textual import events
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from widgets.columns import Column, Placed, lay_out
-from widgets.palette import Palette, changed_spans, palette_of
+from widgets.painted import Painted
+from widgets.palette import palette_of
 from widgets.pieces import Line, Tone
 from widgets.row_book import RowBook, Sorting
 from widgets.sliced_work import SlicedWork
@@ -29,7 +31,7 @@ Row = TypeVar("Row")
 REST_S = 20.0
 """After so long without a key the reader is taken to rest, and the waiting order is shown."""
 
-REMEMBERED_STRIPS = 600
+REMEMBERED_LINES = 600
 
 
 class RowMessage(Message):
@@ -56,8 +58,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
     DEFAULT_CSS = """
     VirtualTable {
         height: 1fr; width: 1fr;
-        overflow-x: hidden; overflow-y: auto;
-        scrollbar-size-vertical: 1; scrollbar-gutter: stable;
+        overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 0;
     }
     """
     ALLOW_SELECT = False
@@ -123,11 +124,8 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         self._place: tuple[int | None, int] = (None, 0)
         self._placed: tuple[Placed[Row], ...] = ()
         self._placed_width = -1
-        self._painted: list[Line] = []
+        self._painted = Painted(self)
         self._row_lines: dict[str, tuple[Row, tuple[object, ...], Line]] = {}
-        self._strips: dict[Line, Strip] = {}
-        self._strips_of: Palette | None = None
-        self._strips_width = 0
 
     # What there is
 
@@ -304,8 +302,6 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Repaint what differs, instead of everything."""
-        if self.show_vertical_scrollbar:
-            self.vertical_scrollbar.position = new_value
         if round(old_value) != round(new_value):
             self._touched_at = time.monotonic()
             self._show()
@@ -314,20 +310,9 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
 
     def render_line(self, y: int) -> Strip:
         """One line: the rule, the header, or a row."""
-        width = self._width
-        palette = palette_of(self.app)
-        if self._strips_of is not palette or self._strips_width != width:
-            self._strips.clear()
-            self._strips_of, self._strips_width = palette, width
-        if y >= len(self._painted):
-            self._painted = self._lines()
-        drawn = self._painted[y] if y < len(self._painted) else Line()
-        strip = self._strips.get(drawn)
-        if strip is None:
-            if len(self._strips) >= REMEMBERED_STRIPS:
-                self._strips.clear()
-            strip = self._strips[drawn] = palette.strip(drawn, width)
-        return strip
+        lines = self._painted.lines
+        drawn = lines[y] if y < len(lines) else Line()
+        return self._painted.strip(drawn, self._width, palette_of(self.app))
 
     @property
     def _sorting(self) -> Sorting:
@@ -360,36 +345,31 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         virtual = Size(self._width, len(self.book) + 2)
         if virtual != self.virtual_size:
             self.virtual_size = virtual
-        old, self._painted = self._painted, self._lines()
-        if everything or len(old) != len(self._painted):
+        lines, keys = self._lines()
+        regions = self._painted.renew(lines, keys)
+        if everything or regions is None:
             self.refresh()
-            return
-        regions = [
-            Region(start, y, end - start, 1)
-            for y, (was, now) in enumerate(zip(old, self._painted, strict=True))
-            if was != now
-            for start, end in changed_spans(was, now)
-        ]
-        if regions:
+        elif regions:
             self.refresh(*regions)
 
     def _repaint(self, _theme: object) -> None:
         self._show(everything=True)
 
-    def _lines(self) -> list[Line]:
+    def _lines(self) -> tuple[list[Line], list[str | None]]:
+        """All lines of the widget, and what stands on those below the header."""
         width, height = self._width, self._body_height
         book = self.book
-        title = title_line(self.title, book, width, loaded=self._loaded, note=self._note)
+        # Whole seconds, so that all timed cells move on in one repaint.
+        top, now = self._top, math.floor(self._clock())
+        below = max(0, len(book) - top - height)
+        title = title_line(self.title, book, width, loaded=self._loaded, note=self._note, above=top, below=below)
         lines = [title, header_line(self._layout(), self._sorting)]
-        top, now = self._top, self._clock()
-        for index in range(top, min(top + height, len(book))):
-            key = book.key_at(index)
-            assert key is not None
-            lines.append(self._row_line(key, now))
+        keys = [book.key_at(index) for index in range(top, top + height)]
+        lines += [self._row_line(key, now) for key in keys if key is not None]
         if not len(book):
             lines += empty_lines(book, self.nouns, self.empty_text, width, loaded=self._loaded)
         lines += [Line()] * (height + 2 - len(lines))
-        return lines[: height + 2]
+        return lines[: height + 2], keys
 
     def _row_line(self, key: str, now: float) -> Line:
         row = self.book.row(key)
@@ -407,7 +387,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         if known is not None and known[0] is row and known[1] == state:
             return known[2]
         drawn = row_line(layout, row, now, look, self._row_tone(row) if self._row_tone else None)
-        if len(self._row_lines) >= REMEMBERED_STRIPS:
+        if len(self._row_lines) >= REMEMBERED_LINES:
             self._row_lines.clear()
         self._row_lines[key] = (row, state, drawn)
         return drawn

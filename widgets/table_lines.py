@@ -33,8 +33,10 @@ class RowLook(NamedTuple):
         return Ground.MARK if self.marked else Ground.BASE
 
 
-def title_line(title: str, book: RowBook[Row], width: int, *, loaded: bool, note: str) -> Line:
-    """Title, count, filter with its matches, marks; at the right what is new."""
+def title_line(
+    title: str, book: RowBook[Row], width: int, *, loaded: bool, note: str = "", above: int = 0, below: int = 0
+) -> Line:
+    """Title, count, filter with its matches, marks; at the right what is new and how much is above and below."""
     parts: list[Piece] = [Piece(title, Tone.BRIGHT)]
     if loaded:
         count = count_text(len(book))
@@ -55,6 +57,9 @@ def title_line(title: str, book: RowBook[Row], width: int, *, loaded: bool, note
         right.append(Piece("new order ↑", Tone.ACCENT))
     if note:
         right.append(Piece(f"{'  ' if right else ''}{note}", Tone.DIM))
+    if above or below:
+        arrows = " ".join(f"{sign}{count_text(count)}" for sign, count in (("↑", above), ("↓", below)) if count)
+        right.append(Piece(f"{'  ' if right else ''}{arrows}", Tone.DIM))
     return rule(parts, width, right)
 
 

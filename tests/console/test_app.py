@@ -11,7 +11,8 @@ from textual.widgets import Static
 
 from askpro_console.app import AskProApp
 from askpro_console.local_stack import StackTrouble
-from askpro_console.safe_output import HarmlessLines, TightUpdate
+from askpro_console.safe_output import HarmlessLines
+from askpro_console.terminal_text import TightUpdate
 from backend.stack.status import Phase, ProcessState, ProcessStatus, Status, Step, StepState
 from tests.screens import samples
 from tests.screens.consoles import GivenReader, console

@@ -185,3 +185,31 @@ def test_what_is_typed_ahead_reaches_what_the_first_key_opened(console: Terminal
     console.until_shows("Machines")
     console.write(b"2:fleet\rR")
     console.until_shows("Restart postgres?")
+
+
+def test_lines_that_the_terminal_moves_by_itself_end_where_a_full_repaint_puts_them(tmp_path: Path) -> None:
+    new_calls = tmp_path / "new"
+    with Terminal(CONSOLE, columns=120, rows=36, environment={"NEW_CALLS": str(new_calls)}) as console:
+        console.until_shows("── Calls  60 ──")
+        for count in (1, 2, 3, 5, 9):
+            new_calls.write_text(str(count))
+            console.until_shows(f"── Calls  {60 + count} ──")
+        for keys in ("j" * 40, "kkkkk", "jjjjjjjjj", "G", "k" * 40, "g", "j"):
+            console.press(keys)
+        new_calls.write_text("12")
+        console.until_shows("3 new ↑")
+        console.press("g")
+        console.until_shows("── Calls  72 ──")
+        assert b"L\x1b[r" in console.output, "lines moved down"
+        assert b"M\x1b[r" in console.output, "lines moved up"
+        moved = rows_of(console)
+        console.press("9")
+        console.until_shows("Machines")
+        console.press("2")
+        console.until_shows("── Calls  72 ──", "Started▼")
+        console.until(lambda: rows_of(console) == moved, "the same rows after a full repaint")
+
+
+def rows_of(console: Terminal) -> list[str]:
+    """The rows of the table, as the emulator shows them."""
+    return [line for line in console.text.splitlines() if re.match(r"[ ▌]\d\d:\d\d:\d\d ", line)]
