@@ -99,10 +99,8 @@ def _process(process: ProcessStatus, ceiling: int) -> Finding:
 
 
 async def _postgres(address: PostgresAddress) -> list[Finding]:
-    import asyncpg
-
     from backend.postgres.address import Role
-    from backend.postgres.pools import connect
+    from backend.postgres.pools import DATABASE_ERRORS, connect
     from backend.postgres.verify import check_schema
 
     try:
@@ -113,7 +111,7 @@ async def _postgres(address: PostgresAddress) -> list[Finding]:
             used, most = await _bounded(_connections(connection))
         finally:
             connection.terminate()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as wrong:
+    except DATABASE_ERRORS as wrong:
         reason = str(wrong) or type(wrong).__name__
         return [
             _finding("PostgreSQL", Verdict.CRIT, f"cannot be reached: {reason}", "`askpro logs postgres` says more.")

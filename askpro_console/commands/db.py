@@ -87,10 +87,10 @@ async def _checks(address: PostgresAddress, *, schema_only: bool) -> tuple[Check
 
 async def reaching(work: Awaitable[Result]) -> Result:
     """`work`, with the database's refusals as sentences. Raises Refused."""
-    import asyncpg
+    from backend.postgres.pools import DATABASE_ERRORS
 
     try:
         return await work
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as wrong:
+    except DATABASE_ERRORS as wrong:
         reason = str(wrong) or type(wrong).__name__
         raise Refused(f"The database cannot be reached or refuses: {reason}.", "`askpro status` shows it.") from wrong

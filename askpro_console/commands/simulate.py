@@ -161,8 +161,7 @@ def _target(system: System) -> Target:
 
 
 async def _simulate(target: Target, order: Order, *, quiet: bool) -> Report:
-    import asyncpg
-
+    from backend.postgres.pools import DATABASE_ERRORS
     from backend.services.companies import DeclarationWrong
     from backend.simulate.calendar import CalendarFull
     from backend.simulate.run import NotDrained, Simulation, SimulationBusy
@@ -176,7 +175,7 @@ async def _simulate(target: Target, order: Order, *, quiet: bool) -> Report:
         return await Simulation(target, order, stop=stop, say=progress.say, shown=SHOWN).run()
     except (SimulationBusy, CalendarFull, NotDrained, DeclarationWrong) as wrong:
         raise Refused(f"{str(wrong)[:1].upper()}{str(wrong)[1:]}.") from wrong
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as away:
+    except DATABASE_ERRORS as away:
         raise Refused(f"The database does not answer: {away}.", "`askpro status` says what runs.") from away
     finally:
         progress.end()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-import asyncpg
 from starlette.types import Receive, Scope, Send
 
 from backend.api.problems import send_json
 from backend.api.resources import Resources
 from backend.postgres.migrate import MigrationError, pending
-from backend.postgres.pools import Pool
+from backend.postgres.pools import DATABASE_ERRORS, Pool
 
 LIVEZ = "/livez"
 READYZ = "/readyz"
@@ -90,7 +89,7 @@ class Readyz:
                 missing = await pending(connection)
         except MigrationError as error:
             return {"database": "pass", "migrations": str(error)}
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             return {"database": type(error).__name__}  # anybody may ask, so no more than that
         if missing:
             return {"database": "pass", "migrations": f"missing: {', '.join(missing)}"}

@@ -9,14 +9,12 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-import asyncpg
-
 from backend.api.config import ApiConfig
 from backend.api.loop_lag import LoopLag
 from backend.api.problems import Problem
 from backend.api.timings import Timings
 from backend.postgres.address import Role
-from backend.postgres.pools import ACQUIRE_TIMEOUT_S, Pool, open_pool
+from backend.postgres.pools import ACQUIRE_TIMEOUT_S, DATABASE_ERRORS, Pool, open_pool
 from backend.queue.port import JobQueue
 from backend.services.callers import Callers
 from backend.services.inbox import release
@@ -106,7 +104,7 @@ async def _release_quarantined(pool: Pool, queue: JobQueue) -> None:
                     released = await release(connection, queue, at_most=RELEASE_AT_ONCE)
                 if released:
                     log.info("released %d quarantined deliveries whose tenant is known now", released)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             log.debug("quarantined deliveries were not looked at: %s", error)
 
 
@@ -125,5 +123,5 @@ async def _close_pool(pool: Pool) -> None:
     """Close politely, but not longer than two seconds."""
     try:
         await asyncio.wait_for(pool.close(), 2.0)
-    except (TimeoutError, asyncpg.InterfaceError, OSError):
+    except DATABASE_ERRORS:
         pool.terminate()

@@ -27,6 +27,7 @@ DATABASE_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.InternalClientError,  # asyncpg's word for a link that is lost just when a statement is to be sent
     OSError,
     TimeoutError,
+    EOFError,
 )
 """All that a statement can raise: the server's refusals, and every way in which a link can fail."""
 

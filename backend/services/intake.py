@@ -290,6 +290,6 @@ def fault_of(error: BaseException) -> Fault:
         return "server" if code in SERVER_AT_FAULT else "unknown"
     if isinstance(error, asyncpg.DataError | UnicodeError):
         return "row"
-    if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError):
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError):
         return "server"
     return "unknown"

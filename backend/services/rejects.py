@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
 
-import asyncpg
-
 from backend.domain.vocabulary import Provider, RejectReason
-from backend.postgres.pools import ACQUIRE_TIMEOUT_S, Connection, Pool
+from backend.postgres.pools import ACQUIRE_TIMEOUT_S, DATABASE_ERRORS, Connection, Pool
 from backend.services.seal import Seal
 
 log = logging.getLogger(__name__)
@@ -137,7 +135,7 @@ class Rejects:
                     await connection.execute(STORE, *(list(column) for column in zip(*rows, strict=True)), KEEP)
                 if measure:
                     await self._measure(connection)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             self._kept.extendleft(reversed(kept))
             for key, count in counts.items():
                 self._counts[key] = self._counts.get(key, 0) + count

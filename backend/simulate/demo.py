@@ -22,7 +22,7 @@ from itertools import count
 import asyncpg
 
 from backend.postgres.address import PostgresAddress
-from backend.postgres.pools import Connection
+from backend.postgres.pools import DATABASE_ERRORS, Connection
 from backend.simulate.businesses import DEMO, ZONE, Business, businesses
 from backend.simulate.calendar import Calendar
 from backend.simulate.callers import Callers
@@ -119,7 +119,7 @@ class Demo:
                     calls_per_minute=self._config.calls_per_minute,
                     seed=self._config.seed,
                 )
-            except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as away:
+            except DATABASE_ERRORS as away:
                 logger.warning("the history cannot be written yet: %s", away)
                 await asyncio.sleep(RETRY_LATER_S)
             else:
@@ -154,7 +154,7 @@ class Demo:
         while True:
             try:
                 return await ask(self._config.postgres, self._survey)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as away:
+            except DATABASE_ERRORS as away:
                 logger.warning("callers cannot be read yet: %s", away)
                 await asyncio.sleep(RETRY_LATER_S)
 

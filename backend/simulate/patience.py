@@ -19,6 +19,15 @@ PATIENCE_S = 60.0
 PAUSE_S = 0.5
 COMMAND_TIMEOUT_S = 60.0
 
+AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+)
+"""How a database that restarts answers; another error is the question's own fault."""
+
 
 async def ask(
     address: PostgresAddress, question: Callable[[Connection], Awaitable[Result]], *, patience_s: float = PATIENCE_S
@@ -38,7 +47,7 @@ async def ask(
                 return await question(connection)
             finally:
                 connection.terminate()
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError):
+        except AWAY:
             if time.monotonic() > until:
                 raise
             await asyncio.sleep(PAUSE_S)

@@ -54,16 +54,15 @@ async def prepare(order: Order) -> None:
 def main() -> int:
     """Prepare what standard input asks for."""
     # Imported before the order comes: the server starts meanwhile.
-    import asyncpg
-
     from backend.postgres.migrate import MigrationError
+    from backend.postgres.pools import DATABASE_ERRORS
 
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     try:
         asyncio.run(prepare(order))
     except MigrationError as error:
         tell(Told(error=str(error), hint="Nothing of the failed migration was kept; mend it and start again."))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except DATABASE_ERRORS as error:
         reason = str(error) or type(error).__name__
         tell(Told(error=f"The database refused the set-up: {reason}", hint="`askpro logs postgres` says more."))
     else:

@@ -39,4 +39,4 @@ def is_gone(error: BaseException) -> bool:
     """Whether the failure means that the connection is of no more use (as against: one statement failed)."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "")[:2] in {"08", "53", "57"} and error.sqlstate != "57014"
-    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | EOFError)
+    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError | EOFError)

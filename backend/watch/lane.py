@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-import asyncpg
-
 from backend.postgres.address import PostgresAddress, Role
+from backend.postgres.pools import DATABASE_ERRORS
 from backend.valkey.client import in_few_words
 from backend.watch.collect import Sources
 from backend.watch.collect.take import take
@@ -40,7 +39,7 @@ class Lane:
                         self._address, self._role, application=self._application
                     )
                 return await take(domain, self._connection, sources or Sources())
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+            except DATABASE_ERRORS as error:
                 if is_gone(error):
                     self.close()
                 raise CollectionFailed(in_few_words(error)) from error

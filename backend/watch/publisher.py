@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import asyncpg
 import msgspec
 
 from backend.postgres.address import PostgresAddress, Role
+from backend.postgres.pools import DATABASE_ERRORS
 from backend.stack.child import announce_ready, stop_event
 from backend.stack.layout import Layout
 from backend.valkey.client import ValkeyUnavailable, in_few_words, open_valkey
@@ -141,7 +141,7 @@ class Publisher:
                     self._ready()
                     await asyncio.sleep(STAND_BY_S)
                 await self._reign(connection)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+            except DATABASE_ERRORS as error:
                 self._trouble("election", in_few_words(error))
             finally:
                 self.elected.clear()

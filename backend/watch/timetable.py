@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import asyncpg
-
 from backend.postgres.address import PostgresAddress, Role
-from backend.postgres.pools import connect
+from backend.postgres.pools import DATABASE_ERRORS, connect
 from backend.queue.periodic import enqueue_due
 from backend.valkey.client import in_few_words
 from backend.watch.connection import Connection, is_gone
@@ -36,7 +34,7 @@ class Timetable:
                     self._address, Role.WORKER, application=self._application, command_timeout=COMMAND_S
                 )
             await enqueue_due(self._connection, datetime.now(UTC))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+        except DATABASE_ERRORS as error:
             if is_gone(error):
                 self.close()
             raise TimetableFailed(in_few_words(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -130,7 +131,9 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error_on_the_screen(tmp_path: Path) -> None:
-    script = f"{sys.executable} -m askpro_console config --schema | head -c 1; echo; echo ${{PIPESTATUS[0]}}"
+    script = (
+        f"{shlex.quote(sys.executable)} -m askpro_console config --schema | head -c 1; echo; echo ${{PIPESTATUS[0]}}"
+    )
     env = os.environ | {"ASKPRO_HOME": str(tmp_path)}
     done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, timeout=60, check=True)
 
