@@ -29,7 +29,8 @@ from backend.services.companies import (
     StaffDeclaration,
     apply_company,
 )
-from bench.intake import RESULTS, database
+from bench.intake import RESULTS
+from bench.server import durable_server
 
 WRITERS = 32
 STAFF = 64
@@ -253,7 +254,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="askpro-bench-") as scratch, database(Path(scratch)) as address:
+    with tempfile.TemporaryDirectory(prefix="askpro-bench-") as scratch, durable_server(Path(scratch)) as (address, _):
         lines = uvloop.run(measure_in(address, args.seconds))
     print(table(lines))
     RESULTS.mkdir(exist_ok=True)
