@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from typing import TextIO
 
 _UTF8 = re.compile(r"utf-?8", re.IGNORECASE)
 _PLAIN_LOCALES = frozenset({"C", "POSIX"})
@@ -44,9 +45,14 @@ def standard_streams_unfit(environ: Mapping[str, str]) -> str | None:
     return unfit(environ, stdin_is_terminal=sys.stdin.isatty(), stdout_is_terminal=sys.stdout.isatty())
 
 
+def rewritable(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether a line of progress can be written over: a terminal that can move its cursor."""
+    return stream.isatty() and environ.get("TERM", "dumb") != "dumb"
+
+
 def coloured(environ: Mapping[str, str]) -> bool:
     """Whether printed text may be coloured: a terminal, and nobody asked for none (`NO_COLOR`)."""
-    return sys.stdout.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+    return rewritable(sys.stdout, environ) and not environ.get("NO_COLOR")
 
 
 def harmless(text: str) -> str:

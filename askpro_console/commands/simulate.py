@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import signal
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from askpro_console.refusal import Refused, WrongUsage
 from askpro_console.system import System
+from askpro_console.terminal import rewritable
 
 if TYPE_CHECKING:
     from backend.simulate.run import Order, Report, Target
@@ -189,7 +191,7 @@ class _Progress:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
+        self._terminal = rewritable(sys.stderr, os.environ)
         self._dirty = False
         self._line_at = time.monotonic()
 

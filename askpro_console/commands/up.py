@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
 from askpro_console.refusal import Refused
 from askpro_console.system import System
-from askpro_console.terminal import harmless
+from askpro_console.terminal import harmless, rewritable
 
 if TYPE_CHECKING:
     from backend.stack.status import Status, Step
@@ -107,7 +108,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._live = sys.stdout.isatty()
+        self._live = rewritable(sys.stdout, os.environ)
         self._told: set[str] = set()
 
     def once(self, what: str) -> bool:
