@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -173,6 +174,12 @@ class CompanyDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """What can be booked."""
     staff: tuple[StaffDeclaration, ...]
     """Who can be booked."""
+
+
+@cache
+def fields_of(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The fields of a record, which msgspec would work out again for each of many records."""
+    return msgspec.structs.fields(kind)
 
 
 Path: TypeAlias = "tuple[str | int, ...]"

@@ -18,6 +18,7 @@ from backend.services.company_declarations import (
     ServiceDeclaration,
     StaffDeclaration,
     StaffException,
+    fields_of,
 )
 
 Kind = Literal["companies", "branches", "services", "staff"]
@@ -128,7 +129,7 @@ def _told_company(company: CompanyDeclaration) -> _Told:
 def _told(item: _Item, *, defaults: bool = True) -> _Told:
     """The fields; on demand without those that nobody changed from their default."""
     found: dict[str, str | tuple[str, ...]] = {}
-    for info in msgspec.structs.fields(item):
+    for info in fields_of(type(item)):
         value = getattr(item, info.name)
         if info.name == "slug" or (not defaults and not info.required and value == _default(info)):
             continue

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import time
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from backend.domain.nearest import perhaps
 from backend.domain.weeks import WEEKDAYS, Span, Week, Weekday, parse_spans, parse_week
 from backend.services.company_checks import mistakes_in
-from backend.services.company_declarations import CompanyDeclaration, DeclarationWrong, Mistake, Path
+from backend.services.company_declarations import CompanyDeclaration, DeclarationWrong, Mistake, Path, fields_of
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -33,6 +34,11 @@ def read_declaration(text: bytes) -> CompanyDeclaration:
     if found := tuple(mistakes_in(declaration)):
         raise DeclarationWrong(found)
     return declaration
+
+
+@cache
+def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 class _Part(ValueError):
@@ -55,8 +61,8 @@ class _Reading:
             self._wrong(path, "must be a table")
             return None
         before = len(self.mistakes)
-        hints = get_type_hints(kind, include_extras=True)
-        known = {info.encode_name: info for info in msgspec.structs.fields(kind)}
+        hints = _hints(kind)
+        known = {info.encode_name: info for info in fields_of(kind)}
         for key in table:
             if key not in known:
                 self._wrong((*path, key), f"there is no `{key}` here{perhaps(key, known)}")

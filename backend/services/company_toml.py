@@ -10,7 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from backend.domain.weeks import format_spans, format_week
-from backend.services.company_declarations import CompanyDeclaration
+from backend.services.company_declarations import CompanyDeclaration, fields_of
 
 WIDTH = 110
 """A list that makes a longer line is written with one item on each."""
@@ -27,7 +27,7 @@ def _table(record: msgspec.Struct, place: str, number: int | None) -> Iterator[s
         yield ""
         yield f"[[{place}]]"
     nested: list[tuple[str, tuple[msgspec.Struct, ...]]] = []
-    for info in msgspec.structs.fields(record):
+    for info in fields_of(type(record)):
         value = getattr(record, info.name)
         if not info.required and value == _default(info):
             continue
@@ -73,7 +73,7 @@ def _pair(key: str, value: object) -> Iterator[str]:
 def _inline(record: msgspec.Struct) -> str:
     pairs = (
         f"{info.encode_name} = {_value(value)}"
-        for info in msgspec.structs.fields(record)
+        for info in fields_of(type(record))
         if (value := getattr(record, info.name)) != info.default or info.required
     )
     return f"{{ {', '.join(pairs)} }}"
