@@ -45,7 +45,7 @@ class Painted:
         return [
             Region(start, y, end - start, 1)
             for y, (was, now) in enumerate(zip(old, lines, strict=True))
-            if was is not now
+            if was is not now and was != now
             for start, end in changed_spans(was, now)
         ]
 

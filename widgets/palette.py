@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,9 @@ def changed_spans(old: Line, new: Line, gap: int = 10) -> list[tuple[int, int]]:
     """Column ranges [start, end) in which two lines differ; ranges less than `gap` cells apart are joined."""
     if old.ground is not new.ground:
         return [(0, max(old.width, new.width))]
-    before, after = _cells(old), _cells(new)
+    first = _equal_pieces(old.pieces, new.pieces)
+    offset = sum(cell_width(safe_text(piece.text)) for piece in new.pieces[:first])
+    before, after = _cells(old.pieces[first:]), _cells(new.pieces[first:])
     length = max(len(before), len(after))
     before += [_BLANK] * (length - len(before))
     after += [_BLANK] * (length - len(after))
@@ -149,7 +152,19 @@ def changed_spans(old: Line, new: Line, gap: int = 10) -> list[tuple[int, int]]:
             spans[-1] = (spans[-1][0], column + 1)
         else:
             spans.append((column, column + 1))
-    return [(_whole_start(before, after, start), _whole_end(before, after, end)) for start, end in spans]
+    return [
+        (offset + _whole_start(before, after, start), offset + _whole_end(before, after, end)) for start, end in spans
+    ]
+
+
+def _equal_pieces(old: Sequence[Piece], new: Sequence[Piece]) -> int:
+    """How many pieces are equal from the left; a mark at the beginning of the next belongs to the one before it."""
+    count = 0
+    for was, now in zip(old, new, strict=False):
+        if was != now:
+            break
+        count += 1
+    return max(0, count - 1)
 
 
 _BLANK: tuple[str, Tone] = (" ", Tone.TEXT)
@@ -157,9 +172,9 @@ _TAIL = ""
 """The second cell of a wide character."""
 
 
-def _cells(line: Line) -> list[tuple[str, Tone]]:
+def _cells(pieces: Sequence[Piece]) -> list[tuple[str, Tone]]:
     cells: list[tuple[str, Tone]] = []
-    for text, tone in line.pieces:
+    for text, tone in pieces:
         safe = safe_text(text)
         if safe.isascii():
             # The tone of a space does not show.
