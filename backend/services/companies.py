@@ -36,6 +36,7 @@ from backend.services.company_store import (
     read_company,
     retire,
     taken_by_others,
+    unknown_zone,
     update_rows,
 )
 
@@ -116,6 +117,7 @@ async def _apply(connection: Connection, declaration: CompanyDeclaration) -> App
     wanted = declaration_of(fields, rows)
     present = declaration_of(stored.fields, stored.rows) if stored else None
     changes = list(differences(present, wanted))
+    await _refuse_zones(connection, declaration, stored)
     company_id = await _company(connection, declaration, stored)
     await _refuse_taken(connection, company_id, declaration)
 
@@ -172,6 +174,18 @@ async def _company(connection: Connection, wanted: CompanyDeclaration, stored: S
     if tuple(stored.fields.values()) != values:
         await connection.execute("update companies set name = $2, time_zone = $3, locale = $4 where slug = $1", *values)
     return stored.company_id
+
+
+async def _refuse_zones(connection: Connection, declaration: CompanyDeclaration, stored: StoredCompany | None) -> None:
+    places: dict[str, Path] = {declaration.time_zone: ("time_zone",)}
+    for number, branch in enumerate(declaration.branches):
+        places.setdefault(branch.time_zone or declaration.time_zone, ("branches", number, "time_zone"))
+    known = {stored.fields["time_zone"], *(row["time_zone"] for row in stored.rows["branches"])} if stored else set()
+    new = [name for name in places if name not in known]
+    if new and (unknown := await unknown_zone(connection, new)) is not None:
+        raise DeclarationWrong(
+            [Mistake(places[unknown], f"`time_zone`: {unknown!r} is no time zone of the database")], declaration.slug
+        )
 
 
 async def _refuse_taken(connection: Connection, company_id: UUID, declaration: CompanyDeclaration) -> None:

@@ -121,7 +121,7 @@ class ServiceDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Can be cancelled free of charge until so many hours before."""
     cancel_fee_cents: Cents = 0
     """What cancelling costs after that."""
-    calcom_event_type_id: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    calcom_event_type_id: Annotated[int, msgspec.Meta(ge=1, le=2**53)] | None = None
     """The event type at Cal.com that its bookings are written to."""
     segments: tuple[SegmentDeclaration, ...] = ()
     """Its parts, one after the other, when several people or waiting times are involved."""

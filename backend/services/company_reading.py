@@ -27,6 +27,11 @@ def read_declaration(text: bytes) -> CompanyDeclaration:
         raise DeclarationWrong([Mistake((), f"not UTF-8 text: {error}")]) from error
     except tomllib.TOMLDecodeError as error:
         raise DeclarationWrong([Mistake((), f"not TOML: {error}")]) from error
+    return declaration_from(document)
+
+
+def declaration_from(document: Mapping[str, object]) -> CompanyDeclaration:
+    """A checked declaration from a TOML document's content. Raises DeclarationWrong with every mistake."""
     reading = _Reading()
     declaration = reading.record(CompanyDeclaration, document, ())
     if declaration is None:
@@ -114,7 +119,10 @@ def _converted(hint: Any, value: object, table: Mapping[str, object]) -> object:
         if value not in words:
             raise ValueError(f"{_shown(value)} is none of {', '.join(words)}{perhaps(str(value), words)}")
         return hint(value)
-    return msgspec.convert(value, hint)
+    converted = msgspec.convert(value, hint)
+    if "\0" in str(converted):
+        raise ValueError("text cannot hold a NUL character")
+    return converted
 
 
 def _weeks(value: object, table: Mapping[str, object]) -> Iterator[tuple[str, Week]]:

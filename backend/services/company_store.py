@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from backend.postgres.pools import Connection
@@ -163,3 +164,15 @@ async def taken_by_others(
         list(agents),
     )
     return {row["item"]: row["slug"] for row in rows}
+
+
+async def unknown_zone(connection: Connection, names: Sequence[str]) -> str | None:
+    """The first of these time zones that the database does not know; its zone data may differ from this program's.
+
+    The transaction has failed then.
+    """
+    try:
+        await connection.execute("select max(now() at time zone name) from unnest($1::text[]) name", list(names))
+    except asyncpg.InvalidParameterValueError as error:
+        return next((name for name in names if f'"{name}"' in str(error)), names[0])
+    return None

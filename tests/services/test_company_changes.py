@@ -234,6 +234,7 @@ async def test_a_tenant_sees_its_own_calendar_alone(
         ({"branches": (replace(SALON.branches[0], bundesland="Bayern"),)}, "did you mean `BY`"),
         ({"branches": (replace(SALON.branches[0], bundesland="be"),)}, "did you mean `BE`"),
         ({"time_zone": "Europe/Berln"}, "did you mean `Europe/Berlin`"),
+        ({"branches": (SALON.branches[0], replace(SALON.branches[1], time_zone="localtime"))}, "no time zone"),
         ({"services": (replace(FULL.services[4], duration_min=80),)}, "the segments take 90 minutes"),
         ({"services": (replace(FULL.services[4], capacity=2),)}, "room for one"),
         ({"services": (replace(SALON.services[0], cancel_fee_cents=1),)}, "never due"),
