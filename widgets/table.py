@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from textual import events
 from textual.geometry import Size
@@ -32,6 +32,17 @@ REST_S = 20.0
 """After so long without a key the reader is taken to rest, and the waiting order is shown."""
 
 REMEMBERED_LINES = 600
+
+
+class DrawnRow(NamedTuple):
+    """A row as it was drawn, and all that it depended on."""
+
+    row: object
+    look: RowLook
+    layout: object
+    now: float
+    timed: tuple[object, ...]
+    line: Line
 
 
 class RowMessage(Message):
@@ -125,7 +136,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         self._placed: tuple[Placed[Row], ...] = ()
         self._placed_width = -1
         self._painted = Painted(self)
-        self._row_lines: dict[str, tuple[Row, tuple[object, ...], Line]] = {}
+        self._row_lines: dict[str, DrawnRow] = {}
 
     # What there is
 
@@ -363,33 +374,33 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         top, now = self._top, math.floor(self._clock())
         below = max(0, len(book) - top - height)
         title = title_line(self.title, book, width, loaded=self._loaded, note=self._note, above=top, below=below)
-        lines = [title, header_line(self._layout(), self._sorting)]
+        layout = self._layout()
+        lines = [title, header_line(layout, self._sorting)]
         keys = [book.key_at(index) for index in range(top, top + height)]
-        lines += [self._row_line(key, now) for key in keys if key is not None]
+        focused = self.has_focus
+        lines += [self._row_line(key, now, layout, focused) for key in keys if key is not None]
         if not len(book):
             lines += empty_lines(book, self.nouns, self.empty_text, width, loaded=self._loaded)
         lines += [Line()] * (height + 2 - len(lines))
         return lines[: height + 2], keys
 
-    def _row_line(self, key: str, now: float) -> Line:
+    def _row_line(self, key: str, now: float, layout: tuple[Placed[Row], ...], focused: bool) -> Line:
         row = self.book.row(key)
         assert row is not None
-        look = RowLook(
-            cursor=key == self._cursor,
-            focused=self.has_focus,
-            marked=key in self.book.marked,
-            gone=key in self.book.gone,
-        )
-        layout = self._layout()
-        timed = tuple(placed.column.timed(row, now) for placed in layout if placed.column.timed is not None)
-        state = (look, self._placed_width, timed)
+        cursor = key == self._cursor
+        look = RowLook(cursor, cursor and focused, key in self.book.marked, key in self.book.gone)
         known = self._row_lines.get(key)
-        if known is not None and known[0] is row and known[1] == state:
-            return known[2]
+        if known is not None and known.row is row and known.look == look and known.layout is layout:
+            if known.now == now:
+                return known.line
+            timed = _timed_cells(layout, row, now)
+            if timed == known.timed:
+                self._row_lines[key] = known._replace(now=now)
+                return known.line
         drawn = row_line(layout, row, now, look, self._row_tone(row) if self._row_tone else None)
         if len(self._row_lines) >= REMEMBERED_LINES:
             self._row_lines.clear()
-        self._row_lines[key] = (row, state, drawn)
+        self._row_lines[key] = DrawnRow(row, look, layout, now, _timed_cells(layout, row, now), drawn)
         return drawn
 
     # Place
@@ -477,3 +488,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
 
     def _remember_place(self) -> None:
         self._place = (self.book.index(self._cursor), self._top)
+
+
+def _timed_cells(layout: Sequence[Placed[Row]], row: Row, now: float) -> tuple[object, ...]:
+    return tuple(placed.column.timed(row, now) for placed in layout if placed.column.timed is not None)
