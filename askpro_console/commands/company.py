@@ -140,10 +140,11 @@ def _agree(count: int, args: argparse.Namespace) -> None:
         return
     if args.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise WrongUsage("This changes data, and there is nobody to ask.", "Add --yes, or --dry-run to only look.")
-    if input(f"Make {'this change' if count == 1 else f'these {count} changes'}? [y/N] ").strip().lower() not in {
-        "y",
-        "yes",
-    }:
+    try:
+        answer = input(f"Make {'this change' if count == 1 else f'these {count} changes'}? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in {"y", "yes"}:
         raise Refused("Nothing was changed.")
 
 

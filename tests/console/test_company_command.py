@@ -130,11 +130,11 @@ def test_a_file_goes_round_without_a_change(system: Running) -> None:
     assert (missing.returncode, "Did you mean round?" in missing.stderr) == (1, True)
 
 
-@pytest.mark.parametrize(("answer", "code", "there"), [("n", 1, False), ("y", 0, True)])
+@pytest.mark.parametrize(("answer", "code", "there"), [("n\n", 1, False), ("\x04", 1, False), ("y\n", 0, True)])
 def test_a_person_is_shown_the_changes_in_colour_and_asked(
     system: Running, answer: str, code: int, there: bool
 ) -> None:
-    name = f"asked-{answer}"
+    name = f"asked-{answer.encode().hex()}"
     file = declared(system.home, name)
     terminal = PtyProcess.spawn(
         [sys.executable, "-m", "askpro_console", "company", "apply", str(file)],
@@ -144,7 +144,7 @@ def test_a_person_is_shown_the_changes_in_colour_and_asked(
     seen = b""
     while b"[y/N]" not in seen:
         seen += terminal.read(4096)
-    terminal.write(f"{answer}\n".encode())
+    terminal.write(answer.encode())
     try:
         while True:
             seen += terminal.read(4096)
