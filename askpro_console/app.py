@@ -252,9 +252,10 @@ class AskProApp(App[int]):
 
     def action_pause(self) -> None:
         """Pause or resume live refresh."""
-        self.feed.paused = not self.feed.paused
-        if not self.feed.paused:
-            self.feed.read_now()
+        if self.feed.paused:
+            self.feed.resume()
+        else:
+            self.feed.pause()
 
     def action_refresh_now(self) -> None:
         """Read everything on this screen anew."""

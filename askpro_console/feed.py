@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 from backend.watch.reader import Reading
@@ -31,7 +31,7 @@ class Reader(Protocol):
     async def read(self, domain: str) -> Reading:
         """The newest snapshot that can be had; never raises for a dead store."""
 
-    def changes(self) -> AsyncIterator[str]:
+    def changes(self) -> AsyncGenerator[str, None]:
         """Domains that are worth reading again."""
 
     async def aclose(self) -> None:
@@ -59,7 +59,22 @@ class Feed:
         self._wake = asyncio.Event()
         self.latest: dict[str, Seen] = {}
         """The newest reading of each domain that was ever watched."""
-        self.paused = False
+        self._running = asyncio.Event()
+        self._running.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is read unless asked for."""
+        return not self._running.is_set()
+
+    def pause(self) -> None:
+        """Read nothing, and listen to nothing, until `resume`."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        """Read again, everything watched at once."""
+        self._running.set()
+        self.read_now()
 
     def watch(self, domains: Sequence[str]) -> None:
         """Read these domains from now on, each of them once at once."""
@@ -102,15 +117,19 @@ class Feed:
 
     async def _listen(self, reader: Reader) -> None:
         while True:
+            await self._running.wait()
             try:
-                async for domain in reader.changes():
-                    if domain in self._watched and not self.paused:
-                        self._due[domain] = None
-                        self._wake.set()
+                async with contextlib.aclosing(reader.changes()) as changes:
+                    async for domain in changes:
+                        if self.paused:
+                            break
+                        if domain in self._watched:
+                            self._due[domain] = None
+                            self._wake.set()
             except Exception:
                 log.exception("listening for new snapshots failed")
-            await asyncio.sleep(RETRY_S)
-            self.read_now()
+                await asyncio.sleep(RETRY_S)
+                self.read_now()
 
     async def _read(self, reader: Reader, domain: str) -> None:
         if domain not in self._watched:

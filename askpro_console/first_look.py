@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+import msgspec
+
 from backend.valkey.store import LIFE_MS, SNAPSHOT_KEY, decode
 from screens.host import Seen
 
@@ -44,7 +46,7 @@ class FirstLook:
                     seen = _get(connection, domain)
                     if seen is not None:
                         self._seen.append(seen)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, msgspec.MsgspecError):
             # No store, no first look: the feed will find out why.
             return
 

@@ -113,8 +113,9 @@ class ConsoleScreen(PatientScreen[None]):
         if not self.children:  # the console's clock may tick before a new screen is composed
             return
         self._tell_header()
-        for table in self.query(VirtualTable):
-            table.tick()
+        if not self.host.paused:
+            for table in self.query(VirtualTable):
+                table.tick()
 
     # What it offers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from textual.pilot import Pilot
@@ -52,7 +52,7 @@ class GivenReader:
             domain, None, "nowhere", None, "nothing was collected yet", "unknown"
         )
 
-    async def changes(self) -> AsyncIterator[str]:
+    async def changes(self) -> AsyncGenerator[str, None]:
         """Domains as they are put."""
         while True:
             yield await self._changed.get()

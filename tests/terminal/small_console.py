@@ -12,7 +12,7 @@ import asyncio
 import os
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import msgspec
@@ -38,7 +38,7 @@ class SampleReader:
             return Reading(domain, None, "nowhere", None, "nothing was collected yet", "unknown")
         return Reading(domain, snapshot, "valkey", 0.2, None, "live")
 
-    async def changes(self) -> AsyncIterator[str]:
+    async def changes(self) -> AsyncGenerator[str, None]:
         """Everything, four times a second."""
         while True:
             for domain in ("business", "calls", "appointments", "queues", "database", "fleet"):
