@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,8 +126,9 @@ class Running:
         raise AssertionError(f"no row of {call_id} with {wanted}; the last look: {rows}")
 
 
-@pytest.fixture(scope="session")
-def system() -> Iterator[Running]:
+@contextmanager
+def running_system() -> Iterator[Running]:
+    """A system of its own with one company, `probe`; stopped at the end, with nothing left behind."""
     home = Path(tempfile.mkdtemp(prefix="askpro-e2e-"))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ASKPRO_")}
     own = {
@@ -150,6 +152,13 @@ def system() -> Iterator[Running]:
     finally:
         running.askpro("down", limit_s=120)
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[Running]:
+    """One whole system."""
+    with running_system() as running:
+        yield running
 
 
 def call_of(call_id: str, **more: object) -> dict[str, object]:
