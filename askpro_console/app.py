@@ -158,7 +158,9 @@ class AskProApp(App[int]):
         """Key hints for a screen."""
         actions = sorted((action for action in valid_on(screen) if action.hint), key=lambda action: action.hint)
         if screen == START:
-            actions = [action for action in actions if action.screens or action.id in AT_START]
+            failed = getattr(self.screen, "failure", None) is not None
+            possible = AT_START | ({"start.retry", "start.logs"} if failed else {"start.logs"})
+            actions = [action for action in actions if action.id in possible]
         own = [self._hint(action) for action in actions if self.keys_of(action)]
         if screen == START:
             return own, (), ()

@@ -67,14 +67,16 @@ class TerminalGuard:
             self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Give everything back."""
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        """Give everything back. The driver has restored the screen unless the app broke."""
         if self._timer is not None:
             self._timer.cancel()
         for number in self._before:
             # Once the console is ending, a second signal must not kill it half way.
             signal.signal(number, signal.SIG_IGN if self._signalled else signal.SIG_DFL)
-        self.restore()
+        if fault is not None:
+            self.restore()
+        self._restore_attributes()
         os.dup2(self._stderr, 2)
         os.close(self._stderr)
         os.close(self.output)
@@ -83,6 +85,9 @@ class TerminalGuard:
         """Put the terminal into the state that a shell expects; never waits for it."""
         with _not_blocking(self.output) as descriptor, contextlib.suppress(OSError):
             os.write(descriptor, RESTORE.encode())
+        self._restore_attributes()
+
+    def _restore_attributes(self) -> None:
         if self._attributes is not None:
             with contextlib.suppress(termios.error, OSError):
                 termios.tcsetattr(0, termios.TCSANOW, self._attributes)

@@ -150,7 +150,7 @@ class ConsoleScreen(PatientScreen[None]):
         stale = [seen for _, seen in ages if seen.stale]
         if stale or age > 8:
             return Badge("stale", age, (stale[0] if stale else oldest).error)
-        return Badge("live", ages[0][0])
+        return Badge("live", ages[0][0], next((seen.error for seen in known if seen.error), ""))
 
     def refresh_hints(self) -> None:
         """Show the key hints anew: after the focus, the marks or the mode changed."""
@@ -249,23 +249,16 @@ class ReasonLine(LineView):
 
     def tell(self, badge: Badge) -> None:
         """Show the reason, or nothing when all is well."""
-        if badge.state not in {"stale", "none"} or not badge.reason:
+        if not badge.reason:
             if self.lines:
                 self.show([])
             return
-        tone = Tone.WARN if badge.state == "stale" else Tone.CRIT
-        glyph = "▲" if badge.state == "stale" else "✖"
-        self.show(
-            [
-                Line(
-                    (
-                        Piece(f" {glyph} ", tone),
-                        Piece(badge.reason, tone),
-                        Piece("  tried again all the time", Tone.DIM),
-                    )
-                )
-            ]
-        )
+        tone, glyph, more = {
+            "none": (Tone.CRIT, "✖", "tried again all the time"),
+            "stale": (Tone.WARN, "▲", "tried again all the time"),
+        }.get(badge.state, (Tone.DIM, "▲", "read past it"))
+        mark = Piece(f" {glyph} ", Tone.WARN if tone is Tone.DIM else tone)
+        self.show([Line((mark, Piece(badge.reason, tone), Piece(f"  {more}", Tone.DIM)))])
 
 
 class TooSmall(LineView):

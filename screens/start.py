@@ -86,7 +86,7 @@ def progress_lines(status: Status | None, elapsed: float, width: int, *, waiting
         lines += [step_line(step, elapsed, width) for step in status.steps]
     lines.append(Line())
     if not ending and not (status and status.error):
-        lines.append(Line((Piece("   The system runs by itself: leaving this screen does not stop it.", Tone.FAINT),)))
+        lines.append(Line((Piece("   The system starts by itself; leaving this screen does not stop it.", Tone.FAINT),)))
     return lines
 
 
@@ -166,6 +166,7 @@ class StartScreen(ConsoleScreen):
         self._told_at = time.monotonic()
         if message.status.phase is Phase.FAILED and self.failure is None:
             self.failure = (message.status.error, message.status.hint)
+            self.refresh_hints()
         self.draw()
 
     def on_start_failed(self, message: StartFailed) -> None:
@@ -173,6 +174,7 @@ class StartScreen(ConsoleScreen):
         self.failure = (message.error, message.hint)
         self.draw()
         self.tick()
+        self.refresh_hints()
 
     def on_log_lines(self, message: LogLines) -> None:
         """Show logs below the rest, or hide them again."""

@@ -120,6 +120,14 @@ async def test_old_data_says_how_old_and_why() -> None:
         await shown.until_gone("connection refused")
 
 
+async def test_a_store_that_is_gone_is_told_of_even_while_the_database_helps_out() -> None:
+    reader = living()
+    async with console(reader) as shown:
+        await shown.until_shows("LIVE")
+        reader.put(samples.calls_snapshot(), error="Valkey: no answer in time")
+        await shown.until_shows("LIVE", "▲ Valkey: no answer in time  read past it")
+
+
 async def test_no_data_is_not_taken_for_health() -> None:
     async with console(GivenReader()) as shown:
         await shown.until_shows("✖ NO DATA", "✖ nothing was collected yet", "Loading calls")

@@ -28,9 +28,9 @@ class GivenReader:
         for snapshot in snapshots:
             self.put(snapshot)
 
-    def put(self, snapshot: Snapshot, *, age_s: float = 0.2) -> None:
-        """A new snapshot of its domain."""
-        self._tell(Reading(snapshot.domain, snapshot, "valkey", age_s, None, "live"))
+    def put(self, snapshot: Snapshot, *, age_s: float = 0.2, error: str | None = None) -> None:
+        """A new snapshot of its domain; with an error it was had from the database because the store was not there."""
+        self._tell(Reading(snapshot.domain, snapshot, "database" if error else "valkey", age_s, error, "live"))
 
     def fail(self, domain: str, error: str, *, age_s: float | None = None) -> None:
         """From now on the stores are dead: an old snapshot or none, and the reason."""
