@@ -143,6 +143,7 @@ def _print(report: KillReport) -> None:
     print(f"database servers on the data directory: at most {report.servers.most} in {report.servers.looks} looks")
     for look in report.inspections:
         print(f"{look.name}: {look.detail}")
+    print(f"children of a killed supervisor were gone after {report.outlived_s:.2f} s at the latest")
     print(f"left over: {', '.join(report.left_over) or 'nothing'}")
     print(f"seed {report.seed}, {report.seconds:.0f} s")
     for line in report.wrong:
@@ -153,6 +154,8 @@ def _print(report: KillReport) -> None:
 def _print_recoveries(recoveries: Sequence[Recovery]) -> None:
     from backend.stack.kill_report import summary
 
+    if not recoveries:
+        return
     print(f"{'VICTIM':<22}{'KILLS':>6}{'MEDIAN':>10}{'WORST':>10}")
     for victim, (kills, median, worst) in sorted(summary(recoveries).items()):
         print(f"{victim:<22}{kills:>6}{median:>8.2f} s{worst:>8.2f} s")

@@ -25,23 +25,26 @@ AWAY = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
+    EOFError,
 )
 """How a database that restarts answers; another error is the question's own fault."""
 
 
 async def ask(
-    address: PostgresAddress, question: Callable[[Connection], Awaitable[Result]], *, patience_s: float = PATIENCE_S
+    address: PostgresAddress,
+    question: Callable[[Connection], Awaitable[Result]],
+    *,
+    role: Role = Role.CONSOLE,
+    patience_s: float = PATIENCE_S,
 ) -> Result:
-    """Answer of `question`, asked on a fresh connection with the console's role.
+    """Answer of `question`, asked on a fresh connection.
 
     Raises what the last attempt raised (OSError or asyncpg.PostgresError) when the database is away for longer.
     """
     until = time.monotonic() + patience_s
     while True:
         try:
-            connection = await connect(
-                address, Role.CONSOLE, application=APPLICATION, command_timeout=COMMAND_TIMEOUT_S
-            )
+            connection = await connect(address, role, application=APPLICATION, command_timeout=COMMAND_TIMEOUT_S)
             try:
                 await connection.execute("set statement_timeout = '60s'")
                 return await question(connection)

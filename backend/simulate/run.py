@@ -29,7 +29,7 @@ from backend.simulate.found import (
     read_waiting,
 )
 from backend.simulate.oracle import Expectation, expect
-from backend.simulate.patience import APPLICATION, ask
+from backend.simulate.patience import APPLICATION, AWAY, PATIENCE_S, PAUSE_S, ask
 from backend.simulate.plan import Ground, Plan, RunSpec, make_plan, outcomes
 from backend.simulate.presets import Pace
 from backend.simulate.sender import Courier, Ledger, Sender
@@ -128,18 +128,36 @@ class _Done:
 
 
 @asynccontextmanager
-async def alone(address: PostgresAddress) -> AsyncIterator[None]:
+async def alone(address: PostgresAddress, *, patience_s: float = 0.0) -> AsyncIterator[None]:
     """Keep other runs away from the simulator's companies. Raises SimulationBusy.
+
+    Raises OSError and asyncpg's errors when the database is away for longer than `patience_s`.
 
     The lock goes with its connection, so a database that restarts under a run lets go of it.
     """
-    connection = await connect(address, Role.CONSOLE, application=APPLICATION)
+    connection, free = await _take_lock(address, patience_s)
     try:
-        if not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY):
+        if not free:
             raise SimulationBusy("another run is under way in this database; two would see each other's rows")
         yield
     finally:
         connection.terminate()
+
+
+async def _take_lock(address: PostgresAddress, patience_s: float) -> tuple[Connection, bool]:
+    """The connection that holds the lock, and whether it really does: another one may."""
+    until = time.monotonic() + patience_s
+    while True:
+        connection: Connection | None = None
+        try:
+            connection = await connect(address, Role.CONSOLE, application=APPLICATION)
+            return connection, await connection.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY)
+        except AWAY:
+            if connection is not None:
+                connection.terminate()
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(PAUSE_S)
 
 
 class Simulation:
@@ -166,8 +184,9 @@ class Simulation:
 
     async def run(self) -> Report:
         """Do everything. Raises SimulationBusy, CalendarFull, NotDrained, OSError and asyncpg's errors."""
-        async with alone(self._target.postgres):
-            await settle(self._target.postgres, self._companies)
+        patience_s = PATIENCE_S if self._order.patient else 0.0
+        async with alone(self._target.postgres, patience_s=patience_s):
+            await settle(self._target.postgres, self._companies, patience_s=patience_s)
             return await self._run()
 
     async def check(self) -> list[Difference]:

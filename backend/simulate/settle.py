@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import time
 
 from backend.postgres.address import PostgresAddress, Role
-from backend.postgres.pools import connect
+from backend.postgres.pools import Connection
 from backend.services.companies import (
     WEEKDAYS,
     BranchDeclaration,
@@ -17,19 +17,21 @@ from backend.services.companies import (
     apply_company,
 )
 from backend.simulate.businesses import Business, Span, week
+from backend.simulate.patience import ask
 
 
-async def settle(address: PostgresAddress, companies: Sequence[Business]) -> None:
+async def settle(address: PostgresAddress, companies: Sequence[Business], *, patience_s: float = 0.0) -> None:
     """Declare the companies; changes nothing where they are there already.
 
-    Raises DeclarationWrong when a number belongs to somebody else; OSError and asyncpg's errors.
+    Raises DeclarationWrong when a number belongs to somebody else; OSError and asyncpg's errors when the database is
+    away for longer than `patience_s`.
     """
-    connection = await connect(address, Role.SETUP, application="askpro-simulate")
-    try:
+
+    async def apply_all(connection: Connection) -> None:
         for company in companies:
             await apply_company(connection, declaration(company))
-    finally:
-        await connection.close()
+
+    await ask(address, apply_all, role=Role.SETUP, patience_s=patience_s)
 
 
 def declaration(company: Business) -> CompanyDeclaration:

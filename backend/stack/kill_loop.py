@@ -112,6 +112,7 @@ class KillLoop:
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._killed_at: dict[str, list[float]] = defaultdict(list)
         self._done = asyncio.Event()
+        self._outlived_s = 0.0
         self.recoveries: list[Recovery] = []
         """So far."""
 
@@ -146,6 +147,7 @@ class KillLoop:
             try:
                 await self._stop()
             except StackFailure as failure:
+                self._say(failure.message)
                 error = f"{error} {failure.message}".strip()
         return KillReport(
             seed=self._plan.seed,
@@ -153,6 +155,7 @@ class KillLoop:
             traffic=tuple(runs),
             inspections=tuple(inspections),
             servers=self._servers.seen,
+            outlived_s=round(self._outlived_s, 3),
             left_over=await left_over(self._layout, self._home),
             seconds=round(time.monotonic() - began, 1),
             error=error,
@@ -237,6 +240,7 @@ class KillLoop:
             if time.monotonic() > end:
                 raise StackFailure(f"Processes live on {ORPHAN_LIMIT_S:.0f} s after their supervisor: {alive}.")
             await asyncio.sleep(POLL_S)
+        self._outlived_s = max(self._outlived_s, time.monotonic() - began)
         self._killed_at.clear()
         await self._start()
         await self._recovered(control, children)

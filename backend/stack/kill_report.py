@@ -62,6 +62,8 @@ class KillReport(msgspec.Struct, frozen=True, kw_only=True):
     traffic: tuple[TrafficRun, ...]
     inspections: tuple[Inspection, ...]
     servers: Servers
+    outlived_s: float
+    """The longest that a child lived on after a killed supervisor."""
     left_over: tuple[str, ...]
     """Processes that lived on after the system's end."""
     seconds: float
