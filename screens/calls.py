@@ -81,7 +81,7 @@ COLUMNS: tuple[Column[CallRow], ...] = (
     ),
     Column("caller", "Caller", cell=caller_cell, width=18, grow=2, most=30),
     Column("outcome", "Outcome", cell=state_cell, width=13),
-    Column("company", "Company", cell=lambda row: Piece(row.company), width=14, grow=1, most=24, priority=2),
+    Column("company", "Company", cell=lambda row: Piece(row.company), width=16, grow=1, most=24, priority=2),
     Column("branch", "Branch", cell=lambda row: Piece(row.branch, Tone.DIM), width=12, priority=5),
     Column("number", "Number", cell=lambda row: Piece(masked(row.from_number), Tone.DIM), width=15, priority=4),
     Column("mood", "Mood", cell=mood_cell, width=10, priority=3),
@@ -116,10 +116,12 @@ def figures_line(snapshot: CallsSnapshot, width: int) -> Line:
     if snapshot.started_today:
         pieces.append(Piece(f" {booked / snapshot.started_today * 100:.0f} %", Tone.DIM))
     pieces += [Piece("   median ", Tone.DIM), *with_unit(age_text(snapshot.median_duration_s))]
-    room = width - Line(tuple(pieces)).width - 19
+    room = width - Line(tuple(pieces)).width - 24
     if room >= 12:
-        trend = sparkline(snapshot.per_minute.values, min(60, room))
-        pieces += [Piece("   "), Piece(trend, Tone.ACCENT), Piece(" calls/min, 1 h", Tone.DIM)]
+        values = snapshot.per_minute.values
+        trend = sparkline(values, min(60, room))
+        most = f" at most {count_text(max(values, default=0))} /min, 1 h"
+        pieces += [Piece("   "), Piece(trend, Tone.DIM), Piece(most, Tone.DIM)]
     return Line(tuple(pieces))
 
 

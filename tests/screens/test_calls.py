@@ -14,7 +14,7 @@ from widgets.table import VirtualTable
 def test_the_day_in_one_line() -> None:
     line = figures_line(samples.calls_snapshot(), 120).plain
     assert "Now 4   last hour 157   today 1 204   booked 512 43 %   median 2 m" in line
-    assert line.endswith("calls/min, 1 h")
+    assert line.endswith(" at most 8 /min, 1 h")
     assert len(figures_line(samples.calls_snapshot(), 80).plain) <= 80
 
 
