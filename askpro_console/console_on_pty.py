@@ -130,4 +130,5 @@ class ConsoleOnPty:
         self._painted += data
         for question, answer in ANSWERS.items():
             if question in data:
-                os.write(self._terminal, answer)
+                with contextlib.suppress(OSError):
+                    os.write(self._terminal, answer)

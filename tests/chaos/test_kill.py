@@ -19,7 +19,7 @@ from backend.stack.kill_loop import VICTIMS, KillLoop, KillPlan
 async def test_whatever_is_killed_under_traffic_comes_back_and_no_delivery_is_lost_or_doubled() -> None:
     home = Path(tempfile.mkdtemp(prefix="askpro-"))
     try:
-        report = await KillLoop(home, KillPlan(rounds=1, calls=100), bystanders=[ConsoleOnPty()]).run()
+        report = await KillLoop(home, KillPlan(rounds=1, calls=60), bystanders=[ConsoleOnPty()]).run()
     finally:
         shutil.rmtree(home, ignore_errors=True)
     assert report.wrong == ()
