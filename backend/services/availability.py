@@ -7,7 +7,7 @@ One statement reads all that the rules need, however many staff members and days
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
@@ -136,7 +136,7 @@ async def read_calendar(connection: Connection, request: AvailabilityRequest) ->
     if request.staff is not None and found.person is None:
         raise NotOffered(RefusalReason.STAFF_UNKNOWN)
     offer = _offer(service)
-    calendar = Calendar(branch.id, _opening(branch), offer, tuple(map(_person, found.people)))
+    calendar = Calendar(branch.id, _opening(branch), offer, tuple(_person(one, service.id) for one in found.people))
     needed = {part.skill for part in offer.parts if part.role == offer.parts[0].role}
     if not any(needed <= person.skills and found.person in {None, person.id} for person in calendar.people):
         raise NotOffered(RefusalReason.NOT_OFFERED)
@@ -152,6 +152,8 @@ def days_read(request: AvailabilityRequest) -> tuple[datetime, datetime]:
 
 # An appointment is at most a day long and has at most four hours of buffer on either side, so two days around what is
 # asked find all that reaches into it by the index on (staff_id, starts_at, status): `&&` cannot use an index here.
+# All staff members in one scan: row-level security adds the company to each, and the planner would read an index of
+# the whole company for that, once for each scan.
 READ_CALENDAR = """
 with service as materialized (
     select * from services where company_id = $1 and slug = $2 and is_active
@@ -174,6 +176,19 @@ with service as materialized (
     from branch b
     join staff_branches w on w.company_id = $1 and w.branch_id = b.id
     join staff p on p.company_id = $1 and p.id = w.staff_id and p.is_bookable
+), taken as materialized (
+    select a.staff_id,
+           json_agg(floor(date_part('epoch', lower(a.busy)))::bigint order by a.starts_at, a.id) as starts,
+           json_agg(ceil(date_part('epoch', upper(a.busy)))::bigint order by a.starts_at, a.id) as ends,
+           json_agg(a.seat order by a.starts_at, a.id) as seats,
+           json_agg(a.service_id = s.id order by a.starts_at, a.id) as same
+    from appointments a
+    cross join service s
+    where a.staff_id = any (array(select p.id from people p where p.skills is not null))
+      and a.starts_at >= $6 and a.starts_at < $7
+      and a.status not in ('completed', 'cancelled', 'no_show')
+      and (a.status <> 'held' or a.hold_expires_at > $8)
+    group by a.staff_id
 )
 select json_build_object(
     'service', (select json_build_object(
@@ -205,13 +220,7 @@ select json_build_object(
             from calendar_exceptions e
             where e.company_id = $1 and e.staff_id = p.id and (e.branch_id is null or e.branch_id = b.id)
               and e.last_day >= $6::timestamptz::date and e.first_day <= $7::timestamptz::date), '[]'),
-        'busy', coalesce((
-            select json_agg(json_build_array(floor(extract(epoch from lower(a.busy)))::bigint,
-                                             ceil(extract(epoch from upper(a.busy)))::bigint, a.seat, a.service_id))
-            from appointments a
-            where a.staff_id = p.id and a.starts_at >= $6 and a.starts_at < $7
-              and a.status not in ('completed', 'cancelled', 'no_show')
-              and (a.status <> 'held' or a.hold_expires_at > $8)), '[]')))
+        'busy', (select json_build_array(k.starts, k.ends, k.seats, k.same) from taken k where k.staff_id = p.id)))
         from people p cross join branch b where p.skills is not null), '[]'))::text
 """
 """company, service slug, branch slug, called branch, staff slug, from, until, now."""
@@ -248,7 +257,8 @@ class _StaffMember(msgspec.Struct, frozen=True):
     hours: list[_HourRow]
     breaks: list[_HourRow]
     exceptions: list[_RuleRow]
-    busy: list[tuple[int, int, int, UUID]]
+    busy: tuple[list[int], list[int], list[int], list[bool]] | None
+    """Starts, ends, seats, and whether it is the service asked for; None: nothing."""
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -283,9 +293,14 @@ def _opening(found: _Branch) -> OpeningRules:
     return OpeningRules(found.time_zone, weekly or None, found.bundesland, _rules(found.exceptions))
 
 
-def _person(found: _StaffMember) -> Person:
+def _person(found: _StaffMember, service_id: UUID) -> Person:
     work = WorkRules(_weekly(found.hours), _weekly(found.breaks), _rules(found.exceptions))
-    return Person(found.id, frozenset(found.skills), work, tuple(Busy(*item) for item in found.busy))
+    busy = () if found.busy is None else tuple(map(_busy(service_id), *found.busy))
+    return Person(found.id, frozenset(found.skills), work, busy)
+
+
+def _busy(service_id: UUID) -> Callable[[int, int, int, bool], Busy]:
+    return lambda starts, ends, seat, same: Busy(starts, ends, seat, service_id if same else None)
 
 
 def _rules(rows: Iterable[_RuleRow]) -> tuple[ExceptionRule, ...]:

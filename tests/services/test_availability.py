@@ -279,8 +279,10 @@ async def test_any_number_of_staff_and_days_is_one_round_trip(studio: Studio) ->
 
 
 async def test_appointments_are_found_by_index_among_many(
-    studio: Studio, superuser_connection: SuperuserConnection
+    studio: Studio, setup: Connection, superuser_connection: SuperuserConnection
 ) -> None:
+    for number in range(9):
+        await apply_company(setup, replace_slug(STUDIO, f"other-{number}"))
     administrator = await superuser_connection()
     await administrator.execute(
         """
@@ -291,7 +293,7 @@ async def test_appointments_are_found_by_index_among_many(
         from staff p
         join branches b on b.company_id = p.company_id and b.slug = 'mitte'
         join services s on s.company_id = p.company_id and s.slug = 'schnitt'
-        cross join generate_series(timestamptz '2025-01-01 00:00Z', '2026-06-01', '1 hour') t;
+        cross join generate_series(timestamptz '2025-03-01 00:00Z', '2026-04-01', '8 hours') t;
         analyze;
         """
     )
@@ -302,5 +304,5 @@ async def test_appointments_are_found_by_index_among_many(
             await connection.execute(f"set local plan_cache_mode = {mode}")
             rows = await connection.fetch(f"explain {READ_CALENDAR}", *arguments)
             plan = "\n".join(row[0] for row in rows)
-            assert "idx_appointments_staff_date" in plan, mode
             assert "Seq Scan on appointments" not in plan, mode
+            assert "idx_appointments_staff_date" in plan or "appointments_company_date" in plan, plan
