@@ -7,12 +7,13 @@ import contextlib
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import sys
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from backend.stack.failures import StackFailure
 
@@ -24,11 +25,13 @@ PATIENCE_S = 60.0
 REPAINT_EVERY_S = 1.0
 """Only a whole paint, which a change of size brings, has each word in one piece."""
 
-OUTDATED_S = 4.0
-"""Snapshots of before are no longer called live after so long."""
+LIVE = re.compile(rb"LIVE +([0-9.]+) s ")
+"""The badge at the top of a screen whose data is new, with the data's age in seconds."""
 
-LIVE = b"LIVE"
-"""The badge at the top of a screen whose data is new."""
+ROUNDING_S = 0.1
+
+CALLS = b"2"
+"""The key of the screen that changes with every delivery."""
 
 ANSWERS = {b"\x1b[?2026$p": b"\x1b[?2026;2$y", b"\x1b[c": b"\x1b[?62;22c"}
 """What a modern terminal answers when asked."""
@@ -83,8 +86,10 @@ class ConsoleOnPty:
 
     async def shows_live(self) -> None:
         """Return once it shows data that came in after this was called. Raises StackFailure."""
-        await asyncio.sleep(OUTDATED_S)
-        await self._until_live()
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            os.write(self._terminal, CALLS)
+        await self._until_live(lambda age_s: age_s + ROUNDING_S < time.monotonic() - began)
 
     async def kill(self) -> None:
         """End it with SIGKILL, and close its terminal."""
@@ -97,14 +102,14 @@ class ConsoleOnPty:
             os.close(self._terminal)
         self._process, self._terminal = None, -1
 
-    async def _until_live(self) -> None:
+    async def _until_live(self, new_enough: Callable[[float], bool] = lambda _: True) -> None:
         end = time.monotonic() + PATIENCE_S
         while True:
             self._painted.clear()
             self._resize()
             again = time.monotonic() + REPAINT_EVERY_S
             while time.monotonic() < again:
-                if LIVE in self._painted:
+                if (badge := LIVE.search(self._painted)) and new_enough(float(badge[1])):
                     return
                 if not self.lives:
                     raise StackFailure(f"The console ended by itself; its last bytes: {bytes(self._painted[-500:])!r}.")
