@@ -86,7 +86,8 @@ def progress_lines(status: Status | None, elapsed: float, width: int, *, waiting
         lines += [step_line(step, elapsed, width) for step in status.steps]
     lines.append(Line())
     if not ending and not (status and status.error):
-        lines.append(Line((Piece("   The system starts by itself; leaving this screen does not stop it.", Tone.FAINT),)))
+        remark = "   The system starts by itself; leaving this screen does not stop it."
+        lines.append(Line((Piece(remark, Tone.FAINT),)))
     return lines
 
 
