@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from askpro_console.commands.db import reaching
+from askpro_console.at_database import with_database
 from askpro_console.company_file import CompanyFile, read_files
+from askpro_console.printed import agree
 from askpro_console.refusal import Refused, WrongUsage, nearest
 from askpro_console.system import System
 from askpro_console.terminal import coloured, harmless
@@ -74,18 +73,8 @@ def run(args: argparse.Namespace) -> int:
 def _with_database(work: Callable[[Connection], Awaitable[Result]]) -> Result:
     """`work` on a connection that may declare companies."""
     from backend.postgres.address import Role
-    from backend.postgres.pools import connect
 
-    address = System.load().postgres()
-
-    async def connected() -> Result:
-        connection = await connect(address, Role.SETUP, application="askpro-company")
-        try:
-            return await work(connection)
-        finally:
-            await connection.close(timeout=2)
-
-    return asyncio.run(reaching(connected()))
+    return with_database(System.load(), Role.SETUP, "askpro-company", work)
 
 
 # Apply ---------------------------------------------------------------------------------------------------------------
@@ -99,7 +88,11 @@ def _apply(args: argparse.Namespace) -> int:
         _print_plan(companies, planned)
     apply = bool(changes) and not args.dry_run
     if apply:
-        _agree(len(changes), args)
+        count = len(changes)
+        question = f"Make {'this change' if count == 1 else f'these {count} changes'}?"
+        if args.json and not args.yes:
+            raise WrongUsage("Nothing can be asked between lines of JSON.", "Add --yes, or --dry-run to only look.")
+        agree(question, yes=args.yes)
         _with_database(lambda connection: _run_all(connection, companies, dry_run=False, planned=planned))
     if args.json:
         _print_json(companies, planned, applied=apply, dry_run=args.dry_run)
@@ -132,20 +125,6 @@ async def _run_all(
         except ChangedMeanwhile as wrong:
             raise Refused(f"{wrong}: it was left alone.", "Apply again to see what would change now.") from wrong
     return done
-
-
-def _agree(count: int, args: argparse.Namespace) -> None:
-    """Ask, unless told not to. Raises WrongUsage when there is nobody to ask, Refused after a no."""
-    if args.yes:
-        return
-    if args.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise WrongUsage("This changes data, and there is nobody to ask.", "Add --yes, or --dry-run to only look.")
-    try:
-        answer = input(f"Make {'this change' if count == 1 else f'these {count} changes'}? [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() not in {"y", "yes"}:
-        raise Refused("Nothing was changed.")
 
 
 def _print_plan(companies: Sequence[CompanyFile], planned: Sequence[AppliedCompany]) -> None:

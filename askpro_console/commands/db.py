@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, TypeVar
 
+from askpro_console.at_database import reaching
 from askpro_console.refusal import Refused
 from askpro_console.system import System
 
@@ -83,14 +83,3 @@ async def _checks(address: PostgresAddress, *, schema_only: bool) -> tuple[Check
         return (await check_schema(connection),) if schema_only else await verify(connection)
     finally:
         await connection.close(timeout=2)
-
-
-async def reaching(work: Awaitable[Result]) -> Result:
-    """`work`, with the database's refusals as sentences. Raises Refused."""
-    from backend.postgres.pools import DATABASE_ERRORS
-
-    try:
-        return await work
-    except DATABASE_ERRORS as wrong:
-        reason = str(wrong) or type(wrong).__name__
-        raise Refused(f"The database cannot be reached or refuses: {reason}.", "`askpro status` shows it.") from wrong

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import re
-import sys
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
-from askpro_console.refusal import Refused, WrongUsage, nearest
+from askpro_console.at_database import with_database
+from askpro_console.printed import agree, clock, print_json, print_table
+from askpro_console.refusal import Refused, nearest
 from askpro_console.system import System
 from askpro_console.terminal import harmless
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 NAME = "intake"
 HELP = "look at webhooks: quarantine, rejected deliveries, replay"
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -73,28 +71,10 @@ def span(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * UNITS[match[2]])
 
 
-def _with_database(system: System, work: Callable[[Connection], Awaitable[T]], *, changes: bool) -> T:
-    """Do work on a connection to the system's database."""
-    import asyncpg
-
+def _with_database(system: System, work: Callable[[Connection], Awaitable[Result]], *, changes: bool) -> Result:
     from backend.postgres.address import Role
-    from backend.postgres.pools import connect
 
-    async def connected() -> T:
-        connection = await connect(
-            system.postgres(), Role.SETUP if changes else Role.CONSOLE, application="askpro-intake"
-        )
-        try:
-            return await work(connection)
-        finally:
-            await connection.close()
-
-    try:
-        return asyncio.run(connected())
-    except asyncpg.UniqueViolationError:
-        raise
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise Refused(f"The database does not answer: {error}.", "`askpro status` says what runs.") from error
+    return with_database(system, Role.SETUP if changes else Role.CONSOLE, "askpro-intake", work)
 
 
 def _status(system: System, *, as_json: bool) -> int:
@@ -102,7 +82,7 @@ def _status(system: System, *, as_json: bool) -> int:
 
     status: IntakeStatus = _with_database(system, intake_status, changes=False)
     if as_json:
-        _print_json(status)
+        print_json(status)
         return 0
     print(f"accepted in the last hour   {status.accepted_1h:,}")
     print(f"waiting for their effect    {status.waiting:,}{_oldest(status.oldest_waiting_at)}")
@@ -115,7 +95,7 @@ def _status(system: System, *, as_json: bool) -> int:
 
 
 def _oldest(moment: datetime | None) -> str:
-    return "" if moment is None else f", the oldest since {_clock(moment)}"
+    return "" if moment is None else f", the oldest since {clock(moment)}"
 
 
 def _quarantine(system: System, *, as_json: bool) -> int:
@@ -123,11 +103,11 @@ def _quarantine(system: System, *, as_json: bool) -> int:
 
     groups: list[QuarantineGroup] = _with_database(system, quarantine_groups, changes=False)
     if as_json:
-        _print_json(groups)
+        print_json(groups)
     elif not groups:
         print("Nothing is quarantined.")
     else:
-        _print_table(
+        print_table(
             ("NUMBER", "AGENT", "PROVIDER", "DELIVERIES", "CALLS", "FIRST", "LAST"),
             (
                 (
@@ -136,8 +116,8 @@ def _quarantine(system: System, *, as_json: bool) -> int:
                     group.provider,
                     f"{group.deliveries:,}",
                     f"{group.subjects:,}",
-                    _clock(group.first_at),
-                    _clock(group.last_at),
+                    clock(group.first_at),
+                    clock(group.last_at),
                 )
                 for group in groups
             ),
@@ -151,11 +131,11 @@ def _rejects(system: System, *, as_json: bool) -> int:
 
     groups: list[RejectGroup] = _with_database(system, reject_groups, changes=False)
     if as_json:
-        _print_json(groups)
+        print_json(groups)
     elif not groups:
         print("Nothing was refused lately.")
     else:
-        _print_table(
+        print_table(
             ("PROVIDER", "REASON", "REFUSED", "KEPT", "OPEN", "SENDERS", "LAST SENDER", "FIRST", "LAST"),
             (
                 (
@@ -166,8 +146,8 @@ def _rejects(system: System, *, as_json: bool) -> int:
                     f"{group.open:,}",
                     f"{group.senders:,}",
                     group.last_sender,
-                    _clock(group.first_at),
-                    _clock(group.last_at),
+                    clock(group.first_at),
+                    clock(group.last_at),
                 )
                 for group in groups
             ),
@@ -193,18 +173,20 @@ def _assign(system: System, args: argparse.Namespace) -> int:
     if args.dry_run:
         _tell_assignment(plan, f"Would assign {what} and release {plan.waiting:,} deliveries.", as_json=args.json)
         return 0
-    _confirm(f"Assign {what} and release {plan.waiting:,} deliveries?", yes=args.yes)
+    agree(f"Assign {what} and release {plan.waiting:,} deliveries?", yes=args.yes)
     try:
         done: Assignment = _with_database(system, lambda connection: assign(connection, JobQueue(), plan), changes=True)
-    except asyncpg.UniqueViolationError as taken:
-        raise Refused(f"{plan.target} was assigned by somebody else just now.") from taken
+    except Refused as refused:
+        if isinstance(refused.__cause__, asyncpg.UniqueViolationError):
+            raise Refused(f"{plan.target} was assigned by somebody else just now.") from refused
+        raise
     _tell_assignment(done, f"Assigned {what}; released {done.released:,} deliveries.", as_json=args.json)
     return 0
 
 
 def _tell_assignment(assignment: Assignment, sentence: str, *, as_json: bool) -> None:
     if as_json:
-        _print_json(assignment)
+        print_json(assignment)
     else:
         print(harmless(sentence))
 
@@ -243,14 +225,14 @@ def _replay(system: System, args: argparse.Namespace) -> int:
             return 0
         good = sum(plan.accepted.values())
         if good:
-            _confirm(f"Accept {good:,} of {plan.looked_at:,} refused deliveries?", yes=False)
+            agree(f"Accept {good:,} of {plan.looked_at:,} refused deliveries?", yes=False)
     _tell_replay(replayed(dry_run=False), "accepted", as_json=args.json)
     return 0
 
 
 def _tell_replay(result: Replay, done: str, *, as_json: bool) -> None:
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     accepted = _counts(result.accepted)
     refused = _counts(result.refused)
@@ -261,28 +243,3 @@ def _tell_replay(result: Replay, done: str, *, as_json: bool) -> None:
 
 def _counts(counts: dict[str, int]) -> str:
     return f" ({', '.join(f'{name} {count:,}' for name, count in sorted(counts.items()))})" if counts else ""
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise WrongUsage("This changes data, and there is nobody to ask.", "Add --yes, or --dry-run to only look.")
-    if input(f"{harmless(question)} [y/N] ").strip().lower() not in {"y", "yes"}:
-        raise Refused("Nothing was changed.")
-
-
-def _clock(moment: datetime) -> str:
-    local = moment.astimezone()
-    return f"{local:%H:%M:%S}" if moment > datetime.now(UTC) - timedelta(hours=20) else f"{local:%Y-%m-%d %H:%M}"
-
-
-def _print_json(content: object) -> None:
-    print(msgspec.json.format(msgspec.json.encode(content)).decode())
-
-
-def _print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    lines = [head, *(tuple(harmless(cell) for cell in row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

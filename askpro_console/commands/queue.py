@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from askpro_console.at_database import with_database
+from askpro_console.printed import agree, clock, print_json, print_table
 from askpro_console.refusal import Refused, WrongUsage
 from askpro_console.system import System
 from askpro_console.terminal import harmless
@@ -26,7 +25,7 @@ HELP = "look at queues and held jobs, retry them"
 AT_MOST = 10_000
 """Jobs that one command decides about."""
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,25 +74,10 @@ def run(args: argparse.Namespace) -> int:
             return _decide(system, args)
 
 
-def _with_database(system: System, work: Callable[[Connection], Awaitable[T]], *, changes: bool = False) -> T:
-    """Do work on a connection to the system's database."""
-    import asyncpg
-
+def _with_database(system: System, work: Callable[[Connection], Awaitable[Result]], *, changes: bool = False) -> Result:
     from backend.postgres.address import Role
-    from backend.postgres.pools import connect
 
-    async def connected() -> T:
-        role = Role.WORKER if changes else Role.CONSOLE
-        connection = await connect(system.postgres(), role, application="askpro-queue")
-        try:
-            return await work(connection)
-        finally:
-            await connection.close()
-
-    try:
-        return asyncio.run(connected())
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise Refused(f"The database does not answer: {error}.", "`askpro status` says what runs.") from error
+    return with_database(system, Role.WORKER if changes else Role.CONSOLE, "askpro-queue", work)
 
 
 def _list(system: System, *, as_json: bool) -> int:
@@ -101,9 +85,9 @@ def _list(system: System, *, as_json: bool) -> int:
 
     lines = _with_database(system, queue_lines)
     if as_json:
-        _print_json(lines)
+        print_json(lines)
         return 0
-    _print_table(
+    print_table(
         ("QUEUE", "READY", "SCHEDULED", "RUNNING", "HELD", "OLDEST", "WORKERS", "SLOTS"),
         (
             (
@@ -125,7 +109,7 @@ def _list(system: System, *, as_json: bool) -> int:
 def _held(system: System, args: argparse.Namespace) -> int:
     lines = _matching(system, args, limit=1_000)
     if args.json:
-        _print_json(lines)
+        print_json(lines)
     elif not lines:
         print("No job is held.")
     else:
@@ -146,7 +130,7 @@ def _matching(system: System, args: argparse.Namespace, *, limit: int) -> list[H
 
 
 def _print_held(lines: Iterable[HeldLine]) -> None:
-    _print_table(
+    print_table(
         ("JOB", "TYPE", "COMPANY", "TRIES", "SINCE", "CAUSE", "ERROR"),
         (
             (
@@ -154,7 +138,7 @@ def _print_held(lines: Iterable[HeldLine]) -> None:
                 line.entrypoint,
                 line.company or "-",
                 str(line.attempts),
-                _clock(line.held_at),
+                clock(line.held_at),
                 line.fingerprint,
                 f"{line.error_type}: {line.message}"[:100],
             )
@@ -172,7 +156,7 @@ def _show(system: System, args: argparse.Namespace) -> int:
     if not args.payload and record.payload is not None:
         record = msgspec.structs.replace(record, payload=f"({len(record.payload):,} characters, see --payload)")
     if args.json:
-        _print_json(record)
+        print_json(record)
     else:
         _print_record(record)
     return 0
@@ -183,8 +167,8 @@ def _print_record(record: JobRecord) -> None:
         "job": f"{record.job_id} {record.entrypoint}",
         "state": record.state if record.held_state is None else f"{record.state} ({record.held_state})",
         "company": record.company,
-        "enqueued": _clock(record.enqueued_at) if record.enqueued_at else None,
-        "next start": _clock(record.execute_after) if record.execute_after and record.state == "queued" else None,
+        "enqueued": clock(record.enqueued_at) if record.enqueued_at else None,
+        "next start": clock(record.execute_after) if record.execute_after and record.state == "queued" else None,
         "payload": record.payload,
         "cause": record.fingerprint,
         "error": record.error_type and f"{record.error_type}: {record.message}",
@@ -195,7 +179,7 @@ def _print_record(record: JobRecord) -> None:
     for run_line in record.runs:
         took = "still open" if run_line.ended_at is None else f"{run_line.ended_at - run_line.started_at}"
         ending = " ".join(part for part in (run_line.outcome, run_line.error) if part)
-        print(f"{'run':11}{_clock(run_line.started_at)}  try {run_line.attempt}  {took}  {harmless(ending)}".rstrip())
+        print(f"{'run':11}{clock(run_line.started_at)}  try {run_line.attempt}  {took}  {harmless(ending)}".rstrip())
     if record.traceback:
         print()
         for line in record.traceback.rstrip().splitlines():
@@ -212,7 +196,7 @@ def _decide(system: System, args: argparse.Namespace) -> int:
     verb, done = ("Retry", "Retried") if args.verb == "retry" else ("Discard", "Discarded")
     if args.dry_run or not ids:
         return _tell(Decision(matched=len(ids), decided=(), skipped=()), f"Would {verb.lower()}", args, lines)
-    _confirm(f"{verb} {len(ids):,} held jobs?", yes=args.yes)
+    agree(f"{verb} {len(ids):,} held jobs?", yes=args.yes)
 
     async def decide(connection: Connection) -> list[int]:
         async with connection.transaction():
@@ -227,7 +211,7 @@ def _decide(system: System, args: argparse.Namespace) -> int:
 
 def _tell(decision: Decision, verb: str, args: argparse.Namespace, lines: list[HeldLine]) -> int:
     if args.json:
-        _print_json(decision)
+        print_json(decision)
     elif not decision.matched:
         print("No held job matches.")
     elif args.dry_run:
@@ -238,29 +222,3 @@ def _tell(decision: Decision, verb: str, args: argparse.Namespace, lines: list[H
         print(f"{verb} {len(decision.decided):,} held jobs{skipped}.")
     asked_for_missing = bool(args.jobs) and decision.matched < len(set(args.jobs))
     return 1 if asked_for_missing and not decision.matched else 0
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise WrongUsage("This changes data, and there is nobody to ask.", "Add --yes, or --dry-run to only look.")
-    if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
-        raise Refused("Nothing was changed.")
-
-
-def _clock(moment: datetime) -> str:
-    local = moment.astimezone()
-    today = local.date() == datetime.now(UTC).astimezone().date()
-    return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M}"
-
-
-def _print_json(content: object) -> None:
-    print(msgspec.json.format(msgspec.json.encode(content)).decode())
-
-
-def _print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    lines = [head, *(tuple(harmless(cell) for cell in row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

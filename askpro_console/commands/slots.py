@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from askpro_console.commands.db import reaching
+from askpro_console.at_database import reaching
 from askpro_console.refusal import Refused, WrongUsage, nearest
 from askpro_console.system import System
 from askpro_console.terminal import harmless

@@ -1,0 +1,43 @@
+"""Commands at the system's database: one piece of work on one connection, its failures as sentences."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from askpro_console.refusal import Refused
+
+if TYPE_CHECKING:
+    from askpro_console.system import System
+    from backend.postgres.address import Role
+    from backend.postgres.pools import Connection
+
+Result = TypeVar("Result")
+
+
+async def reaching(work: Awaitable[Result]) -> Result:
+    """`work`, with the database's refusals as sentences. Raises Refused, whose cause is the database's error."""
+    from backend.postgres.pools import DATABASE_ERRORS
+
+    try:
+        return await work
+    except DATABASE_ERRORS as wrong:
+        reason = str(wrong) or type(wrong).__name__
+        raise Refused(f"The database cannot be reached or refuses: {reason}.", "`askpro status` shows it.") from wrong
+
+
+def with_database(
+    system: System, role: Role, application: str, work: Callable[[Connection], Awaitable[Result]]
+) -> Result:
+    """Do `work` on a connection that logs in as `role`, and close it. Raises Refused."""
+    from backend.postgres.pools import connect
+
+    async def connected() -> Result:
+        connection = await connect(system.postgres(), role, application=application)
+        try:
+            return await work(connection)
+        finally:
+            await connection.close(timeout=2)
+
+    return asyncio.run(reaching(connected()))
