@@ -30,6 +30,7 @@ from widgets.key_hints import Hint
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from textual.screen import Screen
+    from textual.timer import Timer
     from textual.widget import Widget
 
     from askpro_console.local_stack import Stack
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """Time between two looks of the header at the clock."""
+
+REPAINT_S = 0.1
+"""From a new size of the terminal to a repaint of everything."""
 
 START = "start"
 """The mode shown until the system is ready."""
@@ -113,6 +117,7 @@ class AskProApp(App[int]):
         """What ended the console, if it was a fault of its own."""
         self.typing_bar = TypingBar(self)
         self._known = known
+        self._repaint_timer: Timer | None = None
         self._moves = ""
         """Sequences that move lines, to be written before the next repaint of `_moves_on`."""
         self._moves_on: object = None
@@ -344,6 +349,11 @@ class AskProApp(App[int]):
         self.set_interval(TICK_S, self._tick)
         self.call_after_refresh(self._begin)
 
+    def on_resize(self) -> None:
+        """Repaint everything: a terminal that shrank and grew again at once has lost what was there."""
+        if self._tasks and self._repaint_timer is None:
+            self._repaint_timer = self.set_timer(REPAINT_S, self._repaint)
+
     async def on_unmount(self) -> None:
         """Stop everything that runs in the background."""
         for task in self._tasks:
@@ -354,6 +364,10 @@ class AskProApp(App[int]):
     def on_command_bar_changed(self, event: CommandBar.Changed) -> None:
         """A filter applies while it is typed."""
         self.typing_bar.changed(event)
+
+    def _repaint(self) -> None:
+        self._repaint_timer = None
+        self.screen.refresh()
 
     def _begin(self) -> None:
         if self.current_mode == START:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from itertools import cycle
 
 import msgspec
 
@@ -134,10 +136,14 @@ def fleet_snapshot(*, now: float = NOW, seed: int = 1) -> FleetSnapshot:
     return FleetSnapshot(taken_at=now, node="node-1", nodes=(node,), workers=workers, cache=cache, publisher="node-1")
 
 
-def fleet_with_text(snapshot: FleetSnapshot, text: str) -> FleetSnapshot:
-    """The same with `text` in every place that could come from outside."""
+def fleet_with_texts(snapshot: FleetSnapshot, texts: Sequence[str]) -> FleetSnapshot:
+    """The same with these texts in every place that could come from outside."""
     node = snapshot.nodes[0]
-    processes = tuple(msgspec.structs.replace(row, name=text, state=text, detail=text) for row in node.processes)
-    nodes = (msgspec.structs.replace(node, node=text, version=text, processes=processes),)
-    cache = msgspec.structs.replace(snapshot.cache, version=text)
-    return msgspec.structs.replace(snapshot, nodes=nodes, cache=cache, publisher=text)
+    processes = tuple(
+        msgspec.structs.replace(row, name=text, state=text, detail=text)
+        for row, text in zip(node.processes, cycle(texts), strict=False)
+    )
+    first = texts[0]
+    nodes = (msgspec.structs.replace(node, node=first, version=first, processes=processes),)
+    cache = msgspec.structs.replace(snapshot.cache, version=texts[-1])
+    return msgspec.structs.replace(snapshot, nodes=nodes, cache=cache, publisher=first)

@@ -1,18 +1,20 @@
 """The console on this terminal over snapshots made up for tests: `python -m tests.terminal.small_console`.
 
 Everything but the data is the real thing: driver, terminal guard, app, screens. Settings by environment:
-`SAMPLE_TEXT` is put into every text that a caller or provider could have written; `HEARTBEATS` names a file to which
-the event loop writes a byte twenty times a second; `NOISE` is written to descriptor 2 once the console runs;
-`NEW_CALLS` names a file with the number of calls that have come in addition to sixty.
+`SAMPLE_TEXTS` is a JSON list of texts, put in turn into everything that a caller or provider could have written;
+`HEARTBEATS` names a file to which the event loop writes a byte twenty times a second; `NOISE` is written to
+descriptor 2 once the console runs; `NEW_CALLS` names a file with the number of calls that have come in addition to sixty.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import msgspec
@@ -33,7 +35,7 @@ class SampleReader:
 
     async def read(self, domain: str) -> Reading:
         """The domain's sample; nothing for domains without one."""
-        snapshot = sample(domain, os.environ.get("SAMPLE_TEXT", ""))
+        snapshot = sample(domain, json.loads(os.environ.get("SAMPLE_TEXTS", "[]")))
         if snapshot is None:
             return Reading(domain, None, "nowhere", None, "nothing was collected yet", "unknown")
         return Reading(domain, snapshot, "valkey", 0.2, None, "live")
@@ -49,30 +51,28 @@ class SampleReader:
         """Nothing is open."""
 
 
-def sample(domain: str, text: str) -> Snapshot | None:
-    """A snapshot with `text` in the place of everything that comes from outside."""
+def sample(domain: str, texts: Sequence[str]) -> Snapshot | None:
+    """A snapshot with these texts in the place of everything that comes from outside."""
     if domain == "calls":
         calls = samples.calls_snapshot(60, now=time.time())
         if path := os.environ.get("NEW_CALLS"):
             count = int(Path(path).read_text() or "0") if Path(path).exists() else 0
             rows = tuple(samples.call_row(number, now=START) for number in range(1000 - count, 1060))
             calls = msgspec.structs.replace(calls, rows=rows)
-        if text:
-            calls = with_text(calls, text)
-        return calls
+        return with_texts(calls, texts) if texts else calls
     if domain == "fleet":
         fleet = samples.fleet_snapshot(now=time.time())
-        return samples.fleet_with_text(fleet, text) if text else fleet
+        return samples.fleet_with_texts(fleet, texts) if texts else fleet
     return None
 
 
-def with_text(snapshot: CallsSnapshot, text: str) -> CallsSnapshot:
+def with_texts(snapshot: CallsSnapshot, texts: Sequence[str]) -> CallsSnapshot:
     """Calls whose every text is hostile."""
     rows = tuple(
         msgspec.structs.replace(
             row, caller=text, summary=text, company=text, branch=text, from_number=text, outcome=text, sentiment=text
         )
-        for row in snapshot.rows
+        for row, text in zip(snapshot.rows, cycle(texts), strict=False)
     )
     return msgspec.structs.replace(snapshot, rows=rows)
 
