@@ -320,7 +320,7 @@ class AskProApp(App[int]):
     def action_leave(self) -> None:
         """Leave the console; ask about the system when this console started it."""
         if self.stack is None or not self.stack.started_here or self.current_mode == START:
-            self.exit(0)
+            self.exit(1 if getattr(self.screen, "failure", None) else 0)
             return
         from screens.dialogs import LeaveDialog
 

@@ -31,17 +31,18 @@ def run(system: System, *, demo: bool = False) -> int:
 
     attaching = answers(system)
     look = _first_look(system) if attaching else None
+    sitting = _sitting(system)
+    from askpro_console import modes
+    from askpro_console.app import START, AskProApp
+    from askpro_console.terminal_driver import ConsoleDriver
+
+    stack = LocalStack(system, demo=demo)
+    seen = look.seen(FIRST_LOOK_S) if look is not None else ()
+    first = modes.MODES[0].name if seen else START
     log_file = _log_file(system)
     with TerminalGuard(log_file) as guard:
-        from askpro_console import modes
-        from askpro_console.app import START, AskProApp
-        from askpro_console.terminal_driver import ConsoleDriver
-
         ConsoleDriver.output = guard.output
-        stack = LocalStack(system, demo=demo)
-        seen = look.seen(FIRST_LOOK_S) if look is not None else ()
-        first = modes.MODES[0].name if seen else START
-        app = AskProApp(stack.reader, _sitting(system), first=first, known=lambda: seen, stack=stack)
+        app = AskProApp(stack.reader, sitting, first=first, known=lambda: seen, stack=stack)
         app.driver_class = ConsoleDriver
         guard.on_signal(lambda: _leave(app))
         gc.freeze()

@@ -36,7 +36,7 @@ def read_keymap(path: Path) -> dict[str, tuple[str, ...]]:
     """Keys by action, in Textual's names; empty when there is no such file. Raises WrongUsage."""
     try:
         text = path.read_text("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise WrongUsage(f"{path} cannot be read: {error}.", "Mend it or take it away.") from error
