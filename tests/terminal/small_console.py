@@ -3,7 +3,8 @@
 Everything but the data is the real thing: driver, terminal guard, app, screens. Settings by environment:
 `SAMPLE_TEXTS` is a JSON list of texts, put in turn into everything that a caller or provider could have written;
 `HEARTBEATS` names a file to which the event loop writes a byte twenty times a second; `NOISE` is written to
-descriptor 2 once the console runs; `NEW_CALLS` names a file with the number of calls that have come in addition to sixty.
+descriptor 2 once the console runs; `NEW_CALLS` names a file with the number of calls that have come in addition to
+sixty.
 """
 
 from __future__ import annotations
