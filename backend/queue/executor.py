@@ -39,6 +39,8 @@ class Run:
     began: float = field(default_factory=time.monotonic)
     handler: asyncio.Task[None] | None = None
     recalled: Recall | None = None
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once its end is written, and the job is this worker's no more."""
 
     def recall(self, reason: Recall) -> None:
         """Cancel it, unless it has ended already."""

@@ -281,7 +281,7 @@ class Worker:
         run = self._runs.pop(task)
         self._slot_freed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._mine.pop(run.claim.job_id, None)
+            self._let_go(run.claim.job_id)
             self._fail(error)
 
     # Running -----------------------------------------------------------------------------------------------------
@@ -310,6 +310,8 @@ class Worker:
             if run.recalled is None:
                 await insist("noting a start", partial(self._claims.note_suspect_start, run.claim))
             await self._run(run)
+            # Until its end is written the next one's crash would count for this one too.
+            await run.settled.wait()
 
     async def _settle(self, claim: Claim, ending: Ending) -> None:
         """Write what became of a job that is not done."""
@@ -328,11 +330,15 @@ class Worker:
         if not kept or ending.outcome is None:
             logger.warning("%s was another worker's when it ended here", cause)
             await self._quietly(self._claims.forsake(claim))
-        self._mine.pop(claim.job_id, None)
+        self._let_go(claim.job_id)
 
     def _written(self, job_id: int) -> None:
-        self._mine.pop(job_id, None)
+        self._let_go(job_id)
         self._slot_freed.set()
+
+    def _let_go(self, job_id: int) -> None:
+        if (run := self._mine.pop(job_id, None)) is not None:
+            run.settled.set()
 
     # Beside the jobs ---------------------------------------------------------------------------------------------
 

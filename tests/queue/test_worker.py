@@ -122,6 +122,27 @@ async def test_a_permanent_error_is_held_at_the_first_attempt(
     assert await connection.fetchval("select count(*) from job_runs") == 1
 
 
+async def test_a_suspect_starts_only_when_the_end_of_the_one_before_is_written(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    ids = await put(connection, *[job("webhooks.a") for _ in range(6)])
+    crashed = "insert into job_runs (job_id, attempt, entrypoint, worker_id, started_at) values ($1, 1, 'a', $2, now())"
+    for job_id in ids:
+        for _ in range(QUICK.crash_starts - 1):
+            await connection.execute(crashed, job_id, uuid4())
+    open_beside: list[int] = []
+
+    async def look(context: JobContext) -> None:
+        async with context.housekeeping() as own:
+            count = "select count(*) from job_runs where worker_id = $1 and ended_at is null and job_id <> $2"
+            open_beside.append(await own.fetchval(count, worker.id, context.job_id))
+
+    async with working(config_for(database), {"webhooks.a": look}) as worker:
+        await until(lambda: empty(connection), "all are done")
+    assert open_beside == [0] * len(ids)
+
+
 async def test_a_job_that_runs_too_long_fails_and_is_tried_again(
     database: PostgresAddress, open_connection: OpenConnection
 ) -> None:
