@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -19,13 +20,25 @@ class Problem(Exception):
     """A request ends with an error answer."""
 
     def __init__(
-        self, status: int, detail: str = "", *, field: str = "", retry_after_s: int | None = None, close: bool = False
+        self,
+        status: int,
+        detail: str = "",
+        *,
+        field: str = "",
+        reason: str = "",
+        more: Mapping[str, object] | None = None,
+        retry_after_s: int | None = None,
+        close: bool = False,
     ) -> None:
         super().__init__(detail or HTTPStatus(status).phrase)
         self.status = status
         self.detail = detail
         self.field = field
         """The field of the body that is meant."""
+        self.reason = reason
+        """A word for programs, which stays when the detail's wording changes."""
+        self.more = more or {}
+        """Further members of the answer."""
         self.retry_after_s = retry_after_s
         self.close = close
         """The connection ends with the answer, because the rest of the request is not read."""
@@ -44,6 +57,9 @@ async def send_problem(problem: Problem, scope: Scope, send: Send) -> None:
         content["detail"] = problem.detail
     if problem.field:
         content["field"] = problem.field
+    if problem.reason:
+        content["reason"] = problem.reason
+    content.update(problem.more)
     content["request_id"] = scope.get(REQUEST_ID, "")
     headers = list(problem.headers)
     if problem.retry_after_s is not None:

@@ -213,6 +213,18 @@ class HeldState(StrEnum):
     DISCARDED = "discarded"
 
 
+class TokenScope(StrEnum):
+    """What an API token may do. Writing includes reading."""
+
+    AVAILABILITY_READ = "availability:read"
+    APPOINTMENTS_READ = "appointments:read"
+    APPOINTMENTS_WRITE = "appointments:write"
+    CUSTOMERS_READ = "customers:read"
+    CUSTOMERS_WRITE = "customers:write"
+    CALLS_READ = "calls:read"
+    DASHBOARD_READ = "dashboard:read"
+
+
 class Verdict(StrEnum):
     """Judgement of one check. Unknown always comes with its reason and never counts as ok."""
 

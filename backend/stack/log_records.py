@@ -50,6 +50,7 @@ SECRET_KEY = re.compile(
 # looks at long text again and again would stop the process that logs it.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {HIDDEN}"),
+    (re.compile(r"\bap_(live|test)_[A-Za-z0-9_-]{8,}"), rf"ap_\1_{HIDDEN}"),
     (re.compile(r"(?<![A-Za-z0-9])(sk|ap|key)_(?=[A-Za-z_-]{0,40}\d)[A-Za-z0-9_-]{8,}"), rf"\1_{HIDDEN}"),
     (re.compile(r"(?<=://)([^/\s:@]{0,128}):[^/\s@]{1,512}@"), rf"\1:{HIDDEN}@"),
     (re.compile(r"(?i)\bv=\d+,d=[0-9a-f]+"), f"v={HIDDEN},d={HIDDEN}"),

@@ -14,6 +14,7 @@ from backend.postgres.address import Role
 from tests.databases import OpenConnection, SuperuserConnection
 
 WORDS: dict[tuple[str, str], type[StrEnum]] = {
+    ("api_tokens", "scopes"): vocabulary.TokenScope,
     ("appointments", "status"): vocabulary.AppointmentStatus,
     ("appointments", "source"): vocabulary.AppointmentSource,
     ("appointment_events", "kind"): vocabulary.AppointmentEvent,
