@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeAlias
 
 from backend.domain.intervals import Interval, Intervals, difference, intersection, union
 from backend.domain.public_holidays import is_public_holiday
 from backend.domain.vocabulary import ExceptionKind
 from backend.domain.weeks import Span
-from backend.domain.zones import stretches
+from backend.domain.zones import stretches, zone
 
 WeeklySpans: TypeAlias = Mapping[int, tuple[Span, ...]]
 """By ISO weekday, 1 for Monday."""
@@ -80,6 +80,27 @@ def open_intervals(rules: OpeningRules, first: date, last: date) -> list[Interva
         instead, extra = ruled
         found += _placed(day, (*(instead or weekly), *extra), rules.time_zone)
     return difference(union(found), _closed(rules.exceptions, first, last, rules.time_zone))
+
+
+LOOK_AHEAD_DAYS = (8, 60)
+"""How far `after_open_time` looks: most answers lie within a week, and nobody is closed for two months."""
+
+
+def after_open_time(rules: OpeningRules, start: datetime, amount: timedelta) -> datetime | None:
+    """The instant (UTC) by which the branch has been open for `amount` since `start` (aware).
+
+    None when it is not open for so long within two months. Raises ZoneUnknown.
+    """
+    begins = int(start.timestamp())
+    first = start.astimezone(zone(rules.time_zone)).date() - timedelta(days=1)
+    for ahead in LOOK_AHEAD_DAYS:
+        left = int(amount.total_seconds())
+        for opens, closes in open_intervals(rules, first, first + timedelta(days=ahead)):
+            counts_from = max(opens, begins)
+            if closes - counts_from >= left:
+                return datetime.fromtimestamp(counts_from + left, UTC)
+            left -= max(closes - counts_from, 0)
+    return None
 
 
 def work_pieces(

@@ -155,6 +155,21 @@ class StaffDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Whether the person can be booked."""
 
 
+class CallbackRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How soon the company calls back."""
+
+    within_min: Annotated[int, msgspec.Meta(ge=5, le=10_080)] = 240
+    """Minutes until a callback is overdue, counted while the branch is open."""
+    urgent_within_min: Annotated[int, msgspec.Meta(ge=5, le=10_080)] = 60
+    """The same for an urgent one."""
+    urgent: tuple[Annotated[str, msgspec.Meta(min_length=2, max_length=60)], ...] = ()
+    """Words that make a callback urgent when the reason holds one of them, in capitals or not."""
+    always: bool = False
+    """Count the minutes also while the branch is closed."""
+    email: Annotated[str, msgspec.Meta(max_length=254)] = ""
+    """Who is told when a callback is overdue; empty for nobody."""
+
+
 class CompanyDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole company. Everything is named by its slug."""
 
