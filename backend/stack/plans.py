@@ -47,10 +47,15 @@ def postgres_plan(server: PostgresServer) -> ProcessPlan:
 
 
 def valkey_plan(server: ValkeyServer) -> ProcessPlan:
-    """Valkey. It starts empty, hence fast."""
+    """Valkey. It reads little when it starts, hence fast."""
+
+    def spec() -> ProcessSpec:
+        server.prepare_start()
+        return server.command()
+
     return ProcessPlan(
         name="valkey",
-        spec=server.command,
+        spec=spec,
         stop=VALKEY_STOP,
         probe=lambda _pid: server.ready(),
         answers=lambda: valkey_answers(server.socket),

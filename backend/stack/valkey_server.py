@@ -1,7 +1,8 @@
 """The embedded Valkey: its program, its settings, and whether it is ready.
 
-It holds only what can be rebuilt (snapshots, notices, limits), so nothing is written to disk and the oldest keys give
-way when memory is full.
+It holds only what can be rebuilt (snapshots, notices) or is soon over (limits), so the oldest keys give way when memory
+is full. Limits shall outlive a restart: it saves its keys when it ends and once a minute, and reads them when it starts.
+A file that it cannot read is removed rather than mended.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from backend.stack.spawn import ProcessSpec
 
 PROBE_TIMEOUT_S = 0.5
 
+SAVED = "valkey.rdb"
+"""The saved keys, in the data directory."""
+
+LOADING = "loading"
+"""Beside them while a server starts; what lies there at the next start was too much for the one before."""
+
 BOOT_SETTINGS: Mapping[str, str] = {
     "port": "0",
     "unixsocketperm": "700",
@@ -27,7 +34,10 @@ BOOT_SETTINGS: Mapping[str, str] = {
     "maxmemory-policy": "allkeys-lru",
     "maxclients": "1000",
     "timeout": "0",
-    "save": '""',
+    "save": "60 1",
+    "shutdown-on-sigterm": "save force",
+    "stop-writes-on-bgsave-error": "no",
+    "dbfilename": SAVED,
     "appendonly": "no",
     "latency-monitor-threshold": "50",
     "loglevel": "notice",
@@ -76,8 +86,21 @@ class ValkeyServer:
             death_signal=signal.SIGTERM,
         )
 
+    def prepare_start(self) -> None:
+        """Before each start: remove saved keys that the last start did not get over. Raises OSError."""
+        loading = self._home / LOADING
+        if loading.exists():
+            (self._home / SAVED).unlink(missing_ok=True)
+        loading.touch(mode=0o600)
+
     def ready(self) -> bool:
-        """Whether it answers PING."""
+        """Whether it answers PING, and so has read what was saved."""
+        if not self._answers():
+            return False
+        (self._home / LOADING).unlink(missing_ok=True)
+        return True
+
+    def _answers(self) -> bool:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
                 client.settimeout(PROBE_TIMEOUT_S)
