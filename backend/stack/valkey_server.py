@@ -1,8 +1,8 @@
 """The embedded Valkey: its program, its settings, and whether it is ready.
 
-It holds only what can be rebuilt (snapshots, notices) or is soon over (limits), so the oldest keys give way when memory
-is full. Limits shall outlive a restart: it saves its keys when it ends and once a minute, and reads them when it starts.
-A file that it cannot read is removed rather than mended.
+It holds only what can be rebuilt (snapshots, notices) or is soon over (limits), so the oldest keys give way when its
+memory is full. Limits shall outlive a restart: it saves its keys when it ends and once a minute, and reads them when it
+starts. A file that it cannot read is removed rather than mended.
 """
 
 from __future__ import annotations

@@ -78,12 +78,13 @@ def test_a_second_initialise_keeps_the_data(postgres_server: PostgresServer) -> 
     assert (postgres_server.data / "global" / "pg_control").stat().st_ino == before
 
 
-def test_valkey_keeps_within_its_memory_and_writes_nothing_to_disk(valkey_url: str) -> None:
+def test_valkey_keeps_within_its_memory_and_saves_its_keys_when_it_ends(valkey_url: str) -> None:
     client = redis.Redis.from_url(valkey_url, socket_timeout=2, decode_responses=True)
     try:
         assert client.config_get("maxmemory") == {"maxmemory": str(256 * 1024 * 1024)}
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
-        assert client.config_get("save") == {"save": ""}
+        assert client.config_get("save") == {"save": "60 1"}
+        assert client.config_get("shutdown-on-sigterm") == {"shutdown-on-sigterm": "save force"}
         assert client.config_get("port") == {"port": "0"}
     finally:
         client.close()
