@@ -15,7 +15,15 @@ from ptyprocess import PtyProcess
 
 PATIENCE_S = 30.0
 
-KEYS = {"enter": "\r", "esc": "\x1b", "up": "\x1b[A", "down": "\x1b[B", "pagedown": "\x1b[6~", "ctrl+p": "\x10"}
+KEYS = {
+    "enter": "\r",
+    "esc": "\x1b",
+    "up": "\x1b[A",
+    "down": "\x1b[B",
+    "pagedown": "\x1b[6~",
+    "home": "\x1b[H",
+    "ctrl+p": "\x10",
+}
 
 ANSWERS = {b"\x1b[?2026$p": b"\x1b[?2026;2$y", b"\x1b[c": b"\x1b[?62;22c"}
 """What a modern terminal answers when asked."""
