@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,10 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from backend.api.clients import Clients
 from backend.api.config import ApiConfig
 from backend.api.dashboard import DASHBOARD, Dashboard
 from backend.api.frame import Frame
 from backend.api.health import LIVEZ, READYZ, Livez, Readyz
+from backend.api.limits import Guard, Guarded
 from backend.api.metrics import METRICS, Metrics
 from backend.api.problems import Problem
 from backend.api.resources import Resources
@@ -30,11 +33,20 @@ from backend.api.webhooks import (
     calcom_sender,
     retell_sender,
 )
+from backend.valkey.rates import Rates
 
 
 def create_app(config: ApiConfig) -> Starlette:
-    """The application; its lifespan opens the connections and raises when there is no database."""
-    resources = Resources(config=config, timings=Timings(config.node))
+    """The application; its lifespan opens the connections and raises when there is no database.
+
+    Raises ValueError for proxies that are no networks.
+    """
+    guard = Guard(
+        config.limits,
+        Rates(config.valkey_url, f"{config.node}:{os.getpid()}"),
+        Clients(config.trusted_proxies, config.proxy_header),
+    )
+    resources = Resources(config=config, timings=Timings(config.node), guard=guard)
     retell = retell_sender(config)
     endpoints: dict[tuple[str, str], ASGIApp] = {
         ("POST", RETELL_WEBHOOK): Webhook(resources, retell),
@@ -53,7 +65,14 @@ def create_app(config: ApiConfig) -> Starlette:
 
     app = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for (method, path), endpoint in endpoints.items()],
-        middleware=[Middleware(Frame, timings=resources.timings, endpoints=endpoints)],
+        middleware=[
+            Middleware(
+                Frame,
+                timings=resources.timings,
+                endpoints={route: guard.around(*route, endpoint) for route, endpoint in endpoints.items()},
+            ),
+            Middleware(Guarded, guard=guard),
+        ],
         exception_handlers={HTTPException: _as_problem},
         lifespan=lifespan,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from backend.api.limit_table import LimitFigures
 from backend.postgres.address import PostgresAddress
 
 
@@ -31,5 +32,10 @@ class ApiConfig:
     """A delivery that is not stored by then is answered 503."""
     lookup_s: float = 0.4
     """Who asks who is calling has an answer by then."""
+    limits: LimitFigures = field(default_factory=LimitFigures)
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of the proxies whose word about a sender's address is believed."""
+    proxy_header: str = "x-forwarded-for"
+    """The header in which they name it, or `forwarded`."""
     max_connections: int = 4_000
     """Open HTTP connections; further ones are answered 503."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from backend.api.gate import Gate, Priority
+from backend.api.limits import Guard
 from backend.api.resources import Resources
 from backend.api.timings import RouteTimings
 from backend.watch.prometheus import family, sample
@@ -44,6 +46,7 @@ def own_figures(resources: Resources) -> str:
             for (provider, reason), count in sorted(running.rejects.counts.items())
         ),
     )
+    lines += limit_figures(resources.guard)
     lines += family(
         "askpro_event_loop_lag_seconds",
         "gauge",
@@ -52,6 +55,57 @@ def own_figures(resources: Resources) -> str:
     )
     lines += family("askpro_api_info", "gauge", "The running version.", [({"version": resources.config.version}, 1)])
     return "\n".join(lines) + "\n"
+
+
+def limit_figures(guard: Guard) -> list[str]:
+    """What limits and gate refused, and how they stand."""
+    rates = guard.rates
+    lines = family(
+        "askpro_limits_refused_total",
+        "counter",
+        "Requests answered 429, by the limit that was used up and the class of the route.",
+        (({"limit": limit, "class": kind}, count) for (limit, kind), count in sorted(guard.limited.items())),
+    )
+    lines += family(
+        "askpro_limits_verdicts_total",
+        "counter",
+        "Checks of limits: shared, by this process alone, or refused from memory.",
+        [
+            ({"by": "shared"}, rates.counters.shared),
+            ({"by": "local"}, rates.counters.local),
+            ({"by": "memory"}, rates.counters.remembered),
+        ],
+    )
+    lines += family(
+        "askpro_limits_late_total", "counter", "Checks that Valkey did not answer in time.", [({}, rates.counters.late)]
+    )
+    lines += family(
+        "askpro_limits_losses_total", "counter", "How often Valkey went away.", [({}, rates.counters.losses)]
+    )
+    lines += family(
+        "askpro_limits_shared",
+        "gauge",
+        "1 while limits are shared, 0 while each process has its own.",
+        [({}, int(rates.shared))],
+    )
+    lines += family("askpro_limits_processes", "gauge", "Processes that share the limits.", [({}, rates.processes)])
+    return lines + gate_figures(guard.gate)
+
+
+def gate_figures(gate: Gate) -> list[str]:
+    """How many requests are worked on, wait, and were turned away, by class."""
+    lines = family("askpro_gate_limit", "gauge", "Requests that may be worked on at once.", [({}, gate.limit)])
+    gated = [priority for priority in Priority if priority is not Priority.INTAKE]
+    for name, kind, text, value in (
+        ("inflight", "gauge", "Requests being worked on.", lambda each: gate.figures[each].inflight),
+        ("waiting", "gauge", "Requests that wait for a place.", gate.waiting),
+        ("entered_total", "counter", "Requests that found a place.", lambda each: gate.figures[each].entered),
+        ("late_total", "counter", "Answers later than their class's target.", lambda each: gate.figures[each].late),
+        ("shed_total", "counter", "Requests answered 503 for want of a place.", lambda each: gate.figures[each].shed),
+    ):
+        samples = [({"class": each.word}, value(each)) for each in gated]
+        lines += family(f"askpro_gate_{name}", kind, text, samples)
+    return lines
 
 
 def requests(routes: Mapping[str, RouteTimings]) -> list[str]:

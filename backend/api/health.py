@@ -63,7 +63,14 @@ class Readyz:
         """Answer one probe."""
         checks = {"draining": "yes" if self._resources.draining else "pass", **await self._cached()}
         ready = all(state == "pass" for state in checks.values())
-        await send_json(send, 200 if ready else 503, {"status": "pass" if ready else "fail", "checks": checks})
+        rates = self._resources.guard.rates
+        content = {
+            "status": "pass" if ready else "fail",
+            "checks": checks,
+            # Without Valkey the process does all of its work, so it is ready.
+            "limits": {"mode": rates.mode, "processes": rates.processes},
+        }
+        await send_json(send, 200 if ready else 503, content)
 
     async def _cached(self) -> dict[str, str]:
         if time.monotonic() - self._checked_at < CACHE_S:

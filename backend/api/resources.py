@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from backend.api.config import ApiConfig
+from backend.api.limits import Guard
 from backend.api.loop_lag import LoopLag
 from backend.api.problems import Problem
 from backend.api.timings import Timings
@@ -50,6 +51,7 @@ class Resources:
 
     config: ApiConfig
     timings: Timings
+    guard: Guard
     lag: LoopLag = field(default_factory=LoopLag)
     draining: bool = False
     """The process was told to stop: it finishes what it has and is no longer ready."""
@@ -83,6 +85,8 @@ class Resources:
             stack.push_async_callback(intake.close)
             await stack.enter_async_context(_in_background(_release_quarantined(pool, queue), "quarantine-release"))
             await stack.enter_async_context(_in_background(self.lag.measure(), "loop-lag"))
+            await self.guard.rates.start()
+            stack.push_async_callback(self.guard.rates.aclose)
             if config.valkey_url is not None:
                 await stack.enter_async_context(_in_background(self.timings.publish(config.valkey_url), "timings"))
             self._running = Running(pool=pool, intake=intake, rejects=rejects, callers=callers, reader=reader)

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from backend.api.body import TooLarge, read_body
 from backend.api.config import ApiConfig
+from backend.api.limits import ADMISSION, Admission
 from backend.api.problems import Problem, send_json
 from backend.api.resources import Resources
 from backend.domain.vocabulary import Provider, RejectReason
@@ -71,27 +72,37 @@ class Door:
     async def verified_body(self, scope: Scope, receive: Receive, *, keep: bool) -> bytes:
         """The body, signed by the provider. Raises the `Problem` to answer with.
 
-        A refused delivery is counted, and with `keep` also kept for replay.
+        A refused delivery is counted, and with `keep` also kept for replay, unless there were too many of its sender.
+        A verified one takes its place at the gate, where its route has one.
         """
         headers = scope["headers"]
         try:
             body = await read_body(headers, receive)
         except TooLarge:
             self.refuse(scope, RejectReason.TOO_LARGE, None)
+            await self.resources.guard.note_unverified(scope)
             raise
         reason = self.sender.verify(body, headers)
         if reason is not None:
-            self.refuse(scope, reason, body if keep else None)
+            try:
+                await self.resources.guard.note_unverified(scope)
+            except Problem:
+                keep = False
+                raise
+            finally:
+                self.refuse(scope, reason, body if keep else None)
             raise Problem(401)
+        admission: Admission | None = scope.get(ADMISSION)
+        if admission is not None:
+            await admission.enter()
         return body
 
     def refuse(self, scope: Scope, reason: RejectReason, body: bytes | None) -> None:
         """Count a refusal and keep the body if it is given."""
-        client = scope.get("client")
         self.resources.running.rejects.note(
             self.sender.provider,
             reason,
-            client[0] if client else "local",
+            self.resources.guard.clients.address(scope),
             headers=None if body is None else kept_headers(scope["headers"]),
             body=body,
         )
