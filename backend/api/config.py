@@ -37,5 +37,9 @@ class ApiConfig:
     """Networks of the proxies whose word about a sender's address is believed."""
     proxy_header: str = "x-forwarded-for"
     """The header in which they name it, or `forwarded`."""
+    function_pool_size: int = 8
+    """Connections for in-call functions alone, so that nothing else makes a caller wait for one."""
+    function_s: float = 2.5
+    """The voice agent has the answer to a function by then."""
     max_connections: int = 4_000
     """Open HTTP connections; further ones are answered 503."""

@@ -18,10 +18,13 @@ from backend.postgres.address import Role
 from backend.postgres.pools import ACQUIRE_TIMEOUT_S, DATABASE_ERRORS, Pool, open_pool
 from backend.queue.port import JobQueue
 from backend.services.callers import Callers
+from backend.services.functions.answering import Functions
+from backend.services.functions.warm_up import warm_up
 from backend.services.inbox import release
 from backend.services.intake import Intake, Limits
 from backend.services.rejects import Rejects
 from backend.services.seal import Seal
+from backend.valkey.notices import Notices
 from backend.watch.reader import SnapshotReader
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class Running:
     intake: Intake
     rejects: Rejects
     callers: Callers
+    functions: Functions
     reader: SnapshotReader
 
 
@@ -75,6 +79,7 @@ class Resources:
             stack.push_async_callback(reader.aclose)
             callers = Callers(pool, answer_s=config.lookup_s)
             stack.push_async_callback(callers.close)
+            functions = await stack.enter_async_context(_functions(config))
             rejects = Rejects(pool, Seal(config.reject_key))
             await rejects.start()
             stack.push_async_callback(rejects.close)
@@ -89,7 +94,9 @@ class Resources:
             stack.push_async_callback(self.guard.rates.aclose)
             if config.valkey_url is not None:
                 await stack.enter_async_context(_in_background(self.timings.publish(config.valkey_url), "timings"))
-            self._running = Running(pool=pool, intake=intake, rejects=rejects, callers=callers, reader=reader)
+            self._running = Running(
+                pool=pool, intake=intake, rejects=rejects, callers=callers, functions=functions, reader=reader
+            )
             try:
                 yield
             finally:
@@ -110,6 +117,30 @@ async def _release_quarantined(pool: Pool, queue: JobQueue) -> None:
                     log.info("released %d quarantined deliveries whose tenant is known now", released)
         except DATABASE_ERRORS as error:
             log.debug("quarantined deliveries were not looked at: %s", error)
+
+
+@asynccontextmanager
+async def _functions(config: ApiConfig) -> AsyncIterator[Functions]:
+    """The in-call functions with their own connections; what takes time to load is loaded before anybody calls."""
+    await asyncio.to_thread(warm_up)
+    size = config.function_pool_size
+    pool = await open_pool(
+        config.postgres, Role.API, application=f"{APPLICATION}-functions", size=size, min_size=min(2, size)
+    )
+    notices = None if config.valkey_url is None else Notices(config.valkey_url)
+
+    async def changed() -> None:
+        if notices is not None:
+            await notices.changed("appointments", "calls")
+
+    functions = Functions(pool, answer_s=config.function_s, changed=changed)
+    try:
+        yield functions
+    finally:
+        await functions.close()
+        await _close_pool(pool)
+        if notices is not None:
+            await notices.aclose()
 
 
 @asynccontextmanager

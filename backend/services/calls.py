@@ -37,10 +37,17 @@ class FoldResult:
 _LOCK = "select inbox_id, body, received_at, branch_id from lock_call($1, $2, $3)"
 
 _SAVE = """
-    with who as materialized (
-        select customer_id from find_or_create_customer($1, $2, $3, $4, $5, $6, $7)
+    with acted as materialized (
+        select function_outcomes as outcomes, function_customer_id as customer_id
+        from calls where provider = $9 and provider_call_id = $10
+    ), who as materialized (
+        -- Not with coalesce: nobody is made of a name when functions have found out who it is.
+        select case when exists (select from acted where customer_id is not null) then (select customer_id from acted)
+                    else (select f.customer_id from find_or_create_customer($1, $2, $3, $4, $5, $6, $7) f)
+               end as customer_id
     ), settled as materialized (
-        select exists (select from appointments where company_id = $1 and idempotency_key = $8) as is_booked,
+        select exists (select from appointments where company_id = $1 and idempotency_key = $8)
+               or coalesce((select outcomes && '{booked,rescheduled,cancelled}' from acted), false) as is_booked,
                exists (select from calls k join callback_requests r on r.company_id = $1 and r.call_id = k.id
                        where k.provider = $9 and k.provider_call_id = $10
                          and r.reason = any (booking_refusals())) as is_refused
@@ -59,14 +66,15 @@ _SAVE = """
             duration_ms = excluded.duration_ms, disconnection_reason = excluded.disconnection_reason,
             transcript = excluded.transcript, summary = excluded.summary, sentiment = excluded.sentiment,
             recording_url = excluded.recording_url, cost_cents = excluded.cost_cents, latency = excluded.latency,
-            outcome = excluded.outcome, caller_name = excluded.caller_name, events = excluded.events,
+            outcome = coalesce(function_outcome(calls.function_outcomes), excluded.outcome),
+            caller_name = coalesce(excluded.caller_name, calls.caller_name), events = excluded.events,
             customer_id = excluded.customer_id, updated_at = now()
         returning id
     ), requested as (
         insert into callback_requests (company_id, call_id, customer_id, phone, name, reason, due_at)
         select $1, saved.id, (select customer_id from who), coalesce($2, $3), coalesce($29, ''), $31, now() + $32
         from saved
-        where $31::text is not null
+        where $31::text is not null and not coalesce((select 'callback' = any (outcomes) from acted), false)
         on conflict (company_id, call_id, reason) do nothing
     ), marked as (
         update webhook_inbox set state = 'processed', processed_at = clock_timestamp(), error = null
@@ -89,7 +97,10 @@ async def fold_call_events(
 ) -> FoldResult | None:
     """Fold all deliveries about a call into its row; find or make its customer; mark the deliveries as processed.
 
-    The result depends on the set of deliveries only, so it may run in any order, twice, or at once with itself.
+    What functions did during the call goes before what its analysis says: the customer they found, the outcome, and
+    the wish, which is met when they booked, moved or cancelled something.
+    Beyond that the result depends on the set of deliveries only, so it may run in any order, twice, or at once with
+    itself.
     Two round trips in the caller's transaction, which must be the company's. None when there is no delivery.
     Raises `Malformed` for a stored body that can't be read, asyncpg errors otherwise.
     """
@@ -169,4 +180,6 @@ def _wish(
         attendee_name=record.caller_name or "",
         attendee_email=who.email,
         attendee_phone=who.phone or who.phone_raw,
+        # The caller has hung up: somebody calls back.
+        wants_alternatives=False,
     )
