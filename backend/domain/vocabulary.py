@@ -70,7 +70,12 @@ class RefusalReason(StrEnum):
     TIME_UNREADABLE = "time_unreadable"
     IN_PAST = "in_past"
     TOO_FAR = "too_far"
-    """Further ahead than any service can be booked."""
+    """Further ahead than the service can be booked, or than any can."""
+    OUTSIDE_HOURS = "outside_hours"
+    """Nobody works then, or it is not one of the times at which the service begins."""
+    TOO_SOON = "too_soon"
+    """The service must be booked longer beforehand."""
+    COMPANY_INACTIVE = "company_inactive"
 
 
 class ExceptionKind(StrEnum):
@@ -146,6 +151,53 @@ class CallbackState(StrEnum):
     DROPPED = "dropped"
 
 
+class NotificationKind(StrEnum):
+    """What a customer is told about an appointment."""
+
+    CONFIRMED = "confirmed"
+    MOVED = "moved"
+    CANCELLED = "cancelled"
+    NO_SHOW = "no_show"
+    """They did not come: may we make a new appointment?"""
+    REMINDER_24H = "reminder_24h"
+    REMINDER_2H = "reminder_2h"
+    REMINDER_30MIN = "reminder_30min"
+
+
+class NotificationState(StrEnum):
+    """State of a notification."""
+
+    WAITING = "waiting"
+    """Its job is queued, runs, or is held."""
+    SENT = "sent"
+    """The channel took it."""
+    DROPPED = "dropped"
+    """It was not sent, and need not be: the detail says why."""
+    REFUSED = "refused"
+    """The channel will not take it: its job is held."""
+
+
+class CalendarState(StrEnum):
+    """How far an appointment has got into its calendar at the provider."""
+
+    PENDING = "pending"
+    """Its last change is on the way."""
+    SYNCED = "synced"
+    FAILED = "failed"
+    """The provider refused it: somebody has to look."""
+    OFF = "off"
+    """It is not written there (any more): the company, or the service, says so."""
+
+
+class BreakerState(StrEnum):
+    """Whether calls to a provider go out."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    """One is on its way and decides."""
+
+
 class Provider(StrEnum):
     """Who sends webhooks."""
 
@@ -195,6 +247,8 @@ class RunOutcome(StrEnum):
     HELD = "held"
     RELEASED = "released"
     """Given back unfinished because the worker was told to stop."""
+    POSTPONED = "postponed"
+    """Somebody else must be waited for; it counts as no attempt."""
 
 
 class WorkerState(StrEnum):

@@ -10,15 +10,10 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
+from backend.domain.vocabulary import BreakerState
 
-class BreakerState(StrEnum):
-    """Whether calls go out."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
+__all__ = ["Breaker", "BreakerOpen", "BreakerPolicy", "BreakerState", "Permit"]
 
 
 class BreakerOpen(Exception):

@@ -271,7 +271,12 @@ class Claims:
 
     async def retry(self, claim: Claim, delay_s: float, failure: Failure) -> bool:
         """Queue the job again after `delay_s`, as one attempt more; False when it is this worker's no more."""
-        return await self._give_back(claim, RunOutcome.RETRY, delay_s, failure)
+        reason = f"{failure.error_type}: {failure.message}"
+        return await self._give_back(claim, RunOutcome.RETRY, delay_s, reason, failure)
+
+    async def postpone(self, claim: Claim, delay_s: float, reason: str) -> bool:
+        """Queue the job again after `delay_s`, as if it had not been tried; False when it is this worker's no more."""
+        return await self._give_back(claim, RunOutcome.POSTPONED, delay_s, reason)
 
     async def release(self, claim: Claim) -> bool:
         """Queue the job again at once, as if it had not been tried; False when it is this worker's no more."""
@@ -281,7 +286,9 @@ class Claims:
         """Note that this worker's run ended without effect because another worker has the job."""
         await self._pool.execute(_FORSAKE, self._worker_id, claim.job_id)
 
-    async def _give_back(self, claim: Claim, outcome: RunOutcome, delay_s: float, failure: Failure | None) -> bool:
+    async def _give_back(
+        self, claim: Claim, outcome: RunOutcome, delay_s: float, reason: str | None, failure: Failure | None = None
+    ) -> bool:
         row = await self._pool.fetchrow(
             _GIVE_BACK,
             self._worker_id,
@@ -289,7 +296,7 @@ class Claims:
             timedelta(seconds=delay_s),
             0 if failure is None else 1,
             outcome.value,
-            failure and f"{failure.error_type}: {failure.message}",
+            reason,
             failure and _engine_record(claim, failure),
             channel_of(self._queue),
         )

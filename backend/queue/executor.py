@@ -13,7 +13,7 @@ from enum import Enum
 from backend.domain.vocabulary import RunOutcome
 from backend.queue.claims import Claim
 from backend.queue.context import Handler, JobContext
-from backend.queue.failures import ClaimLost, Failure, JobTimeout, Permanent, WorkerCrashed, describe
+from backend.queue.failures import ClaimLost, Failure, JobTimeout, Later, Permanent, WorkerCrashed, describe
 from backend.queue.policies import QueuePolicy
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class Ending:
     failure: Failure | None = None
     delay_s: float = 0.0
     """Before the next attempt."""
+    reason: str = ""
+    """Why it is postponed."""
 
 
 class Executor:
@@ -96,6 +98,8 @@ class Executor:
             return Ending(RunOutcome.DONE)
         if isinstance(error, ClaimLost):
             return Ending(None)
+        if isinstance(error, Later):
+            return Ending(RunOutcome.POSTPONED, delay_s=error.seconds, reason=describe(error, claim.entrypoint).message)
         return self._failed(claim, error)
 
     async def _overdue(self, run: Run, handler: asyncio.Task[None]) -> Ending:

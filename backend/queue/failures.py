@@ -31,6 +31,19 @@ class Permanent(Exception):
     """The job cannot succeed, however often it is tried: it is held at once."""
 
 
+class Later(Exception):
+    """Somebody else must be waited for: the job is queued again after a while, and this counts as no attempt.
+
+    For a wait that the job did not cause and cannot shorten (a provider that asked to be left alone, or is down), and
+    which therefore may come any number of times. Who raises it keeps what is worth knowing about the wait.
+    """
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        """`seconds`: from now, at least a moment. `reason` stands in the run's record."""
+        super().__init__(reason)
+        self.seconds = max(0.05, seconds)
+
+
 class ClaimLost(Exception):
     """Another worker has the job now; whatever this one still does must have no effect."""
 

@@ -319,6 +319,11 @@ class Worker:
         cause = f"{claim.entrypoint} {claim.job_id}"
         if ending.outcome is RunOutcome.RELEASED:
             kept = await insist("giving a job back", partial(self._claims.release, claim))
+        elif ending.outcome is RunOutcome.POSTPONED:
+            logger.info("%s waits %.0f s: %s", cause, ending.delay_s, ending.reason)
+            kept = await insist(
+                "postponing a job", partial(self._claims.postpone, claim, ending.delay_s, ending.reason)
+            )
         elif ending.outcome is RunOutcome.RETRY and failure is not None:
             logger.warning("%s failed (%s), next attempt in %.0f s", cause, failure.error_type, ending.delay_s)
             kept = await insist("giving a job back", partial(self._claims.retry, claim, ending.delay_s, failure))

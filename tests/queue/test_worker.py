@@ -14,7 +14,7 @@ import pytest
 from backend.domain.vocabulary import QueueName
 from backend.postgres.address import PostgresAddress, Role
 from backend.queue.context import JobContext, TransactionAborted
-from backend.queue.failures import Permanent
+from backend.queue.failures import Later, Permanent
 from backend.queue.port import JobQueue, NewJob
 from tests.databases import OpenConnection
 from tests.queue.scenes import QUICK, config_for, empty, job, put, until, working
@@ -329,3 +329,47 @@ async def test_a_later_job_waits_for_its_time(database: PostgresAddress, open_co
     async with working(config_for(database), {"webhooks.a": note}):
         await until(lambda: empty(connection), "the job is done")
     assert begun[0] >= due
+
+
+async def test_a_job_that_has_to_wait_for_somebody_may_do_so_any_number_of_times_without_using_up_its_attempts(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    attempts: list[int] = []
+
+    async def wait_for_the_provider(context: JobContext) -> None:
+        attempts.append(context.attempt)
+        if len(attempts) <= 6:
+            raise Later(0.05, "the provider asked to wait 0 s")
+        if len(attempts) == 7:
+            raise ValueError("something else")
+
+    await put(connection, job("webhooks.a"))
+    async with working(config_for(database), {"webhooks.a": wait_for_the_provider}):
+        await until(lambda: empty(connection), "the job is done")
+    assert attempts == [1] * 7 + [2]
+    runs = await connection.fetch("select outcome, error from job_runs order by started_at")
+    assert [run["outcome"] for run in runs] == ["postponed"] * 6 + ["retry", "done"]
+    assert runs[0]["error"] == "the provider asked to wait 0 s"
+    assert await connection.fetchval("select count(*) from held_jobs") == 0
+
+
+async def test_a_job_that_waits_for_somebody_is_not_started_before_its_time(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+
+    async def wait(_context: JobContext) -> None:
+        raise Later(3_600, "later")
+
+    await put(connection, job("webhooks.a"))
+    async with working(config_for(database), {"webhooks.a": wait}) as worker:
+        await until(
+            lambda: connection.fetchval("select exists (select from job_runs where outcome = 'postponed')"), "it waits"
+        )
+        assert worker.names_running() == "nothing"
+    row = await connection.fetchrow(
+        "select status::text, attempts, execute_after > now() + '50 min' as late from pgqueuer"
+    )
+    assert row is not None
+    assert tuple(row) == ("queued", 0, True)
