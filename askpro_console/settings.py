@@ -29,6 +29,39 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Port to listen on; 0 for any free one."""
     port_tries: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
     """How many ports to try, upwards from `port`, when it is taken; 1 insists on `port`."""
+    trusted_proxies: str = ""
+    """Networks of the proxies in front of it, with commas between them: `10.0.0.0/8, ::1`; nobody else is believed."""
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    """The header in which these proxies name the address they were called from."""
+
+
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of the HTTP API: requests in a minute, and how many are worked on at once."""
+
+    unverified_per_minute: Count = 100
+    """Deliveries and function calls whose signature fails, of one address; verified ones are not limited."""
+    failed_auth_per_minute: Count = 20
+    """Requests without a good token, of one address."""
+    address_per_minute: Count = 1_200
+    """Requests of one address in all; deliveries, probes and this machine itself do not count."""
+    token_reads_per_minute: Count = 600
+    """Requests with one token that only read."""
+    token_writes_per_minute: Count = 60
+    """Requests with one token that change something, such as an appointment."""
+    token_reports_per_minute: Count = 120
+    """Lists of calls and customers, and searches, with one token."""
+    company_per_minute: Count = 1_800
+    """Requests with all tokens of one company."""
+    company_reports_per_minute: Count = 300
+    """Lists and searches with all tokens of one company."""
+    concurrency_start: Count = 16
+    """Requests that an API process works on at once when it starts; it then finds the right number itself."""
+    concurrency_least: Count = 4
+    """The fewest that it works on at once."""
+    concurrency_most: Count = 128
+    """The most that it works on at once."""
+    wait_s: Seconds = 1.0
+    """A request waits so long for its turn, then it is answered 503."""
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set. What a section is about stands with its record."""
 
     api: ApiSettings = ApiSettings()
+    limits: LimitSettings = LimitSettings()
     logs: LogSettings = LogSettings()
     stack: StackSettings = StackSettings()
     postgres: PostgresSettings = PostgresSettings()

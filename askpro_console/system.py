@@ -113,7 +113,7 @@ class System:
     def stack_config(self, *, demo: bool = False) -> StackConfig:
         """For the supervisor. Makes the secrets that a demo needs when they are not set.
 
-        Raises SecretRefused: better before the start than from a process that cannot begin.
+        Raises SecretRefused, WrongUsage: better before the start than from a process that cannot begin.
         """
         from backend.stack.config import StackConfig
         from backend.stack.logs import LogLimits
@@ -121,6 +121,7 @@ class System:
         settings = self.settings
         for name in NEEDED_BY_API:
             self.secrets.get(name)
+        self.trusted_proxies()
         if demo:
             self.secrets.ensure("retell_api_key", lambda: f"key_{os.urandom(16).hex()}")
             self.secrets.ensure("calcom_webhook_secret", lambda: os.urandom(16).hex())
@@ -149,10 +150,11 @@ class System:
         return told
 
     def api_config(self) -> ApiConfig:
-        """For the API. Raises NotRunning, SecretRefused."""
+        """For the API. Raises NotRunning, SecretRefused, WrongUsage."""
         from urllib.parse import urlsplit
 
         from backend.api.config import ApiConfig
+        from backend.api.limit_table import LimitFigures
 
         endpoints = self.endpoints()
         address = urlsplit(endpoints.api_url)
@@ -167,7 +169,22 @@ class System:
             version=version(),
             node=self.node,
             dashboard_token=self.secrets.get("dashboard_token"),
+            limits=LimitFigures(**msgspec.structs.asdict(self.settings.limits)),
+            trusted_proxies=self.trusted_proxies(),
+            proxy_header=self.settings.api.proxy_header,
         )
+
+    def trusted_proxies(self) -> tuple[str, ...]:
+        """The networks of the setting `api.trusted_proxies`. Raises WrongUsage when one is none."""
+        from ipaddress import ip_network
+
+        told = [text.strip() for text in self.settings.api.trusted_proxies.split(",") if text.strip()]
+        for text in told:
+            try:
+                ip_network(text, strict=False)
+            except ValueError:
+                raise WrongUsage(f"The setting api.trusted_proxies names `{text}`, which is no network.") from None
+        return tuple(told)
 
     def reject_key(self) -> bytes:
         """The key that seals rejected deliveries, 32 bytes; made at first use. Raises SecretRefused."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 
 from starlette.types import Scope
 
+from backend.api.clients import is_this_machine
 from backend.api.database import borrowed
+from backend.api.limits import count_caller
 from backend.api.problems import Problem
 from backend.api.resources import Resources
 from backend.domain.vocabulary import TokenScope
@@ -16,14 +17,12 @@ from backend.services.tokens import PREFIX, Caller, find_caller
 CALLER = "askpro.caller"
 """Key of the request's `Caller` in the ASGI scope, once it is known."""
 
-PROXY_HEADERS = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
-"""A request that carries one of them came through a proxy: its address is not its sender's."""
-
 
 async def authenticate(scope: Scope, resources: Resources) -> Caller:
     """The company token's caller; asked of the database once a request, so that a revoked token is refused at once.
 
-    Raises a `Problem`: 401 without detail for anything but a good token, 503 without a database.
+    Raises a `Problem`: 401 without detail for anything but a good token, 429 when a limit of its address, the token or
+    the company is used up, 503 without a database.
     """
     known: Caller | None = scope.get(CALLER)
     if known is None:
@@ -32,7 +31,9 @@ async def authenticate(scope: Scope, resources: Resources) -> Caller:
             async with borrowed(resources) as connection:
                 known = await find_caller(connection, token)
         if known is None:
+            await resources.guard.note_failed_auth(scope)
             raise unauthorised()
+        await count_caller(scope, known.token_id, known.company_id)
         scope[CALLER] = known
     return known
 
@@ -67,23 +68,7 @@ def require_reader(scope: Scope, token: str | None) -> None:
 
 def is_reader(scope: Scope, token: str | None) -> bool:
     """Whether the request comes from this machine itself or carries the operator's token."""
-    given = b""
-    proxied = False
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            given = value
-        elif name in PROXY_HEADERS:
-            proxied = True
-    if not proxied and _is_local(scope):
+    if is_this_machine(scope):
         return True
+    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
     return bool(token) and hmac.compare_digest(given, b"Bearer " + str(token).encode())
-
-
-def _is_local(scope: Scope) -> bool:
-    client = scope.get("client")
-    if client is None:
-        return True  # a Unix socket
-    try:
-        return ipaddress.ip_address(client[0]).is_loopback
-    except ValueError:
-        return False

@@ -18,6 +18,7 @@ import pytest
 from retell.lib.webhook_auth import symmetric
 
 from backend.api.config import ApiConfig
+from backend.api.limit_table import LimitFigures
 from backend.api.server import serve
 from backend.postgres.address import PostgresAddress, Role
 from backend.providers.calcom.signature import sign as sign_calcom
@@ -29,6 +30,16 @@ REJECT_KEY = bytes(range(32))
 
 NUMBER = "+493012345678"
 """The company's number."""
+
+UNLIMITED = LimitFigures(
+    failed_auth_per_minute=1_000_000,
+    token_reads_per_minute=1_000_000,
+    token_writes_per_minute=1_000_000,
+    token_reports_per_minute=1_000_000,
+    company_per_minute=1_000_000,
+    company_reports_per_minute=1_000_000,
+)
+"""Limits that no test reaches by accident; tests of limits set their own."""
 
 STARTED_MS = 1_767_607_199_000
 
@@ -132,6 +143,7 @@ def api_config(database: PostgresAddress) -> ApiConfig:
         node="test-node",
         dashboard_token="dashboard-tests-token",
         lookup_s=10.0,
+        limits=UNLIMITED,
     )
 
 

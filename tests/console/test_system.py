@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from askpro_console.refusal import WrongUsage
 from askpro_console.secrets import SecretRefused
 from askpro_console.system import NotRunning, System
+from backend.api.limit_table import LimitFigures
 from backend.domain.vocabulary import QueueName
 from backend.postgres.address import Role
 from backend.stack.endpoints import Endpoints
@@ -55,6 +57,27 @@ def test_no_part_gets_the_administrators_password(started: Path) -> None:
 
     assert set(found.passwords()) == {role.value for role in Role}
     assert "administrator" not in json.dumps(dict(found.api_config().postgres.passwords))
+
+
+def test_limits_that_nobody_set_are_the_policys(started: Path) -> None:
+    assert system(started).api_config().limits == LimitFigures()
+
+
+def test_limits_and_proxies_are_the_settings(started: Path) -> None:
+    config = system(
+        started,
+        ASKPRO_LIMITS_TOKEN_WRITES_PER_MINUTE="7",
+        ASKPRO_API_TRUSTED_PROXIES="10.0.0.0/8, ::1",
+        ASKPRO_API_PROXY_HEADER="forwarded",
+    ).api_config()
+
+    assert config.limits == LimitFigures(token_writes_per_minute=7)
+    assert (config.trusted_proxies, config.proxy_header) == (("10.0.0.0/8", "::1"), "forwarded")
+
+
+def test_a_proxy_that_is_no_network_is_refused_before_the_start(started: Path) -> None:
+    with pytest.raises(WrongUsage, match="my-proxy"):
+        system(started, ASKPRO_API_TRUSTED_PROXIES="10.0.0.1, my-proxy").stack_config()
 
 
 def test_the_api_accepts_the_key_and_the_one_before(started: Path) -> None:
