@@ -26,13 +26,19 @@ PROJECTED = (
     "buffer_before_min",
     "buffer_after_min",
     "seat",
+    "capacity",
+    "parts",
     "status",
     "source",
     "price_cents",
     "offered",
     "hold_expires_at",
+    "fee_cents",
 )
 """The fields that events set, named as the columns of `appointments`."""
+
+_UNSAID: Mapping[str, object] = {"capacity": 1, "fee_cents": 0}
+"""What holds of an appointment whose first event is older than the field."""
 
 _TIMES = frozenset({"starts_at", "ends_at", "hold_expires_at"})
 _IDS = frozenset({"branch_id", "staff_id", "service_id", "customer_id", "call_id"})
@@ -99,7 +105,7 @@ def project(history: Sequence[AppointmentHappening]) -> Projection:
     Raises HistoryBroken when a version is missing or doubled, an event is not allowed where it stands, or it sets
     what is no field.
     """
-    fields: dict[str, object] = dict.fromkeys(PROJECTED)
+    fields: dict[str, object] = {**dict.fromkeys(PROJECTED), **_UNSAID}
     status: AppointmentStatus | None = None
     version = 0
     for event in sorted(history, key=lambda event: event.version):

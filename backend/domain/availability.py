@@ -179,7 +179,6 @@ def find_alternatives(
     local = zone(calendar.opening.time_zone)
     wish = wanted.astimezone(local)
     near = timedelta(days=ALTERNATIVE_DAYS)
-    found = find_slots(calendar, wish.date() - near, wish.date() + near, now)
 
     def worth(slot: Slot) -> tuple[bool, bool, int, bool, int, datetime]:
         away = (slot.local.date() - wish.date()).days
@@ -187,9 +186,15 @@ def find_alternatives(
         unwished = person is not None and person not in slot.staff
         return slot.starts_at != wanted, unwished, abs(away), away < 0, minutes, slot.starts_at
 
-    # The wished person at the wished time is what could not be had.
-    usable = [slot for slot in found if slot.starts_at != wanted or (person is not None and slot.staff != (person,))]
-    return tuple(_offered_by(slot, wanted, person) for slot in sorted(usable, key=worth)[:ALTERNATIVES])
+    def usable(found: Iterable[Slot]) -> list[Slot]:
+        # The wished person at the wished time is what could not be had.
+        return [s for s in found if s.starts_at != wanted or (person is not None and s.staff != (person,))]
+
+    # Nothing on another day is worth more than the wished person on the same one.
+    slots = usable(find_slots(calendar, wish.date(), wish.date(), now))
+    if sum(slot.starts_at == wanted or person is None or person in slot.staff for slot in slots) < ALTERNATIVES:
+        slots = usable(find_slots(calendar, wish.date() - near, wish.date() + near, now))
+    return tuple(_offered_by(slot, wanted, person) for slot in sorted(slots, key=worth)[:ALTERNATIVES])
 
 
 def _offered_by(slot: Slot, wanted: datetime, person: UUID | None) -> Slot:

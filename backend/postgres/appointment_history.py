@@ -88,4 +88,4 @@ def _compare(row: asyncpg.Record) -> Sequence[Difference]:
 
 def _field(row: asyncpg.Record, name: str) -> object:
     value: object = row[name]
-    return msgspec.json.decode(value) if name == "offered" and isinstance(value, str) else value
+    return msgspec.json.decode(value) if name in {"offered", "parts"} and isinstance(value, str) else value

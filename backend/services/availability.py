@@ -66,7 +66,7 @@ class NotOffered(Exception):
 
     def __init__(self, reason: RefusalReason) -> None:
         self.reason = reason
-        """service_unknown, branch_unknown, staff_unknown or not_offered."""
+        """company_inactive, service_unknown, branch_unknown, staff_unknown or not_offered."""
         super().__init__(reason.value)
 
 
@@ -79,6 +79,10 @@ class ReadCalendar:
     """Of the staff members in it."""
     person: UUID | None
     """The one asked for."""
+    slugs: dict[str, UUID]
+    """Of the staff members in it."""
+    version: int
+    """Of the company's calendar: rules read with the same one are the same."""
 
 
 async def available(connection: Connection, request: AvailabilityRequest) -> tuple[Slot, ...]:
@@ -127,9 +131,16 @@ async def read_calendar(connection: Connection, request: AvailabilityRequest) ->
         end,
         request.now,
     )
+    return read_found(text, request)
+
+
+def read_found(text: str, request: AvailabilityRequest) -> ReadCalendar:
+    """What READ_CALENDAR answered. Raises NotOffered."""
     found = msgspec.json.decode(text, type=_Found)
-    service, branch = found.service, found.branch
-    if service is None:
+    company, service, branch = found.company, found.service, found.branch
+    if company is not None and not company[1]:
+        raise NotOffered(RefusalReason.COMPANY_INACTIVE)
+    if company is None or service is None:
         raise NotOffered(RefusalReason.SERVICE_UNKNOWN)
     if branch is None:
         raise NotOffered(RefusalReason.BRANCH_UNKNOWN)
@@ -140,7 +151,13 @@ async def read_calendar(connection: Connection, request: AvailabilityRequest) ->
     needed = {part.skill for part in offer.parts if part.role == offer.parts[0].role}
     if not any(needed <= person.skills and found.person in {None, person.id} for person in calendar.people):
         raise NotOffered(RefusalReason.NOT_OFFERED)
-    return ReadCalendar(calendar, {person.id: person.name for person in found.people}, found.person)
+    return ReadCalendar(
+        calendar,
+        {person.id: person.name for person in found.people},
+        found.person,
+        {person.slug: person.id for person in found.people},
+        company[0],
+    )
 
 
 def days_read(request: AvailabilityRequest) -> tuple[datetime, datetime]:
@@ -151,9 +168,8 @@ def days_read(request: AvailabilityRequest) -> tuple[datetime, datetime]:
 
 
 # An appointment is at most a day long and has at most four hours of buffer on either side, so two days around what is
-# asked find all that reaches into it by the index on (staff_id, starts_at, status): `&&` cannot use an index here.
-# All staff members in one scan: row-level security adds the company to each, and the planner would read an index of
-# the whole company for that, once for each scan.
+# asked find all that reaches into it by the index on (company_id, staff_id, busy_from): `&&` cannot use an index here.
+# Exceptions are read from now on without end: they are few, and whoever keeps the rules needs all of them.
 READ_CALENDAR = """
 with service as materialized (
     select * from services where company_id = $1 and slug = $2 and is_active
@@ -170,27 +186,27 @@ with service as materialized (
     select coalesce(g.skill_service_id, g.service_id) as id from segments g where not g.is_gap
     union select s.id from service s where not exists (select from segments)
 ), people as materialized (
-    select p.id, p.name, (
+    select p.id, p.slug, p.name, (
                select json_agg(o.service_id) from staff_services o
                where o.company_id = $1 and o.staff_id = p.id and o.service_id in (select n.id from needed n)) as skills
     from branch b
     join staff_branches w on w.company_id = $1 and w.branch_id = b.id
     join staff p on p.company_id = $1 and p.id = w.staff_id and p.is_bookable
 ), taken as materialized (
-    select a.staff_id,
-           json_agg(floor(date_part('epoch', lower(a.busy)))::bigint order by a.starts_at, a.id) as starts,
-           json_agg(ceil(date_part('epoch', upper(a.busy)))::bigint order by a.starts_at, a.id) as ends,
-           json_agg(a.seat order by a.starts_at, a.id) as seats,
-           json_agg(a.service_id = s.id order by a.starts_at, a.id) as same
-    from appointments a
+    select t.staff_id,
+           json_agg(floor(date_part('epoch', t.busy_from))::bigint order by t.busy_from, t.appointment_id) as starts,
+           json_agg(ceil(date_part('epoch', t.busy_until))::bigint order by t.busy_from, t.appointment_id) as ends,
+           json_agg(lower(t.seats) order by t.busy_from, t.appointment_id) as seats,
+           json_agg(t.service_id = s.id and not upper_inf(t.seats) order by t.busy_from, t.appointment_id) as same
+    from staff_time t
     cross join service s
-    where a.staff_id = any (array(select p.id from people p where p.skills is not null))
-      and a.starts_at >= $6 and a.starts_at < $7
-      and a.status not in ('completed', 'cancelled', 'no_show')
-      and (a.status <> 'held' or a.hold_expires_at > $8)
-    group by a.staff_id
+    where t.company_id = $1 and t.staff_id = any (array(select p.id from people p where p.skills is not null))
+      and t.busy_from >= $6 and t.busy_from < $7
+      and (t.hold_expires_at is null or t.hold_expires_at > $8)
+    group by t.staff_id
 )
 select json_build_object(
+    'company', (select json_build_array(c.calendar_version, c.is_active) from companies c where c.id = $1),
     'service', (select json_build_object(
         'id', s.id, 'duration_min', s.duration_min, 'buffer_before_min', s.buffer_before_min,
         'buffer_after_min', s.buffer_after_min, 'notice_min', s.notice_min, 'horizon_days', s.horizon_days,
@@ -205,10 +221,10 @@ select json_build_object(
             select json_agg(json_build_array(e.kind, e.first_day, e.last_day, e.starts, e.ends))
             from calendar_exceptions e
             where e.company_id = $1 and e.branch_id = b.id and e.staff_id is null
-              and e.last_day >= $6::timestamptz::date and e.first_day <= $7::timestamptz::date), '[]')) from branch b),
+              and e.last_day >= least($6::timestamptz, $8::timestamptz)::date - 2), '[]')) from branch b),
     'person', (select p.id from staff p where p.company_id = $1 and p.slug = $5),
     'people', coalesce((select json_agg(json_build_object(
-        'id', p.id, 'name', p.name, 'skills', p.skills,
+        'id', p.id, 'slug', p.slug, 'name', p.name, 'skills', p.skills,
         'hours', coalesce((
             select json_agg(json_build_array(h.weekday, h.starts, h.ends) order by h.starts) from working_hours h
             where h.company_id = $1 and h.staff_id = p.id and h.branch_id = b.id), '[]'),
@@ -219,7 +235,7 @@ select json_build_object(
             select json_agg(json_build_array(e.kind, e.first_day, e.last_day, e.starts, e.ends))
             from calendar_exceptions e
             where e.company_id = $1 and e.staff_id = p.id and (e.branch_id is null or e.branch_id = b.id)
-              and e.last_day >= $6::timestamptz::date and e.first_day <= $7::timestamptz::date), '[]'),
+              and e.last_day >= least($6::timestamptz, $8::timestamptz)::date - 2), '[]'),
         'busy', (select json_build_array(k.starts, k.ends, k.seats, k.same) from taken k where k.staff_id = p.id)))
         from people p cross join branch b where p.skills is not null), '[]'))::text
 """
@@ -252,16 +268,19 @@ class _Branch(msgspec.Struct, frozen=True):
 
 class _StaffMember(msgspec.Struct, frozen=True):
     id: UUID
+    slug: str
     name: str
     skills: list[UUID]
     hours: list[_HourRow]
     breaks: list[_HourRow]
     exceptions: list[_RuleRow]
     busy: tuple[list[int], list[int], list[int], list[bool]] | None
-    """Starts, ends, seats, and whether it is the service asked for; None: nothing."""
+    """Starts, ends, seats, and whether the service asked for can be joined there; None: nothing."""
 
 
 class _Found(msgspec.Struct, frozen=True):
+    company: tuple[int, bool] | None
+    """Version of the calendar, and whether the company is active."""
     service: _Service | None
     branch: _Branch | None
     person: UUID | None

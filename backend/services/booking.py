@@ -1,155 +1,175 @@
-"""Booking: appointments made, moved and cancelled. Each function is one round trip in the caller's transaction.
+"""Booking: appointments held, booked, confirmed, moved, cancelled and ended, in the caller's transaction.
 
-The rules stand in the database (migration 0004): who may be booked, the lock order, events and projection in one step.
+What could be booked follows from the calendar's rules (`backend.services.booking_rules`); who is free, in which order
+locks are taken, events and projection stand in the database (migration 0007). A booking whose rules are known is one
+round trip; two when they have to be read, or when alternatives are to be named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
-from backend.domain.vocabulary import AppointmentEvent, AppointmentSource, AppointmentStatus, RefusalReason
+from backend.domain.availability import Slot, find_alternatives
+from backend.domain.vocabulary import AppointmentStatus, RefusalReason
 from backend.domain.zones import instant, tz_version
 from backend.postgres.pools import Connection
+from backend.services.availability import NotOffered, ReadCalendar
+from backend.services.booking_alternatives import alternatives_near
+from backend.services.booking_changes import cancel, complete, confirm, no_show, reschedule, restore
+from backend.services.booking_records import (
+    AppointmentMissing,
+    AppointmentStale,
+    Booked,
+    BookedPart,
+    BookingRequest,
+    CalendarUnsettled,
+    Changed,
+    ChangeNotAllowed,
+    ChangeRefused,
+    HoldExpired,
+    OutsideHours,
+    PolicyForbids,
+    Refused,
+    SlotTaken,
+    StaffNotOffering,
+)
+from backend.services.booking_rules import RULES, Able, Place, Rules, Wish, is_near, rules_for
+
+__all__ = [
+    "AppointmentMissing",
+    "AppointmentStale",
+    "Booked",
+    "BookedPart",
+    "BookingRequest",
+    "CalendarUnsettled",
+    "ChangeNotAllowed",
+    "ChangeRefused",
+    "Changed",
+    "HoldExpired",
+    "OutsideHours",
+    "PolicyForbids",
+    "Refused",
+    "SlotTaken",
+    "StaffNotOffering",
+    "book",
+    "cancel",
+    "complete",
+    "confirm",
+    "no_show",
+    "reschedule",
+    "restore",
+]
 
 CALLBACK_DUE = timedelta(hours=4)
 """A caller whose wish could not be met is called back within this time."""
 
+NAMED = frozenset(
+    {
+        RefusalReason.SLOT_TAKEN,
+        RefusalReason.OUTSIDE_HOURS,
+        RefusalReason.TOO_SOON,
+        RefusalReason.TOO_FAR,
+        RefusalReason.IN_PAST,
+    }
+)
+"""Refusals that come with alternatives."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BookingRequest:
-    """A wish for an appointment, by the names people use (slugs). Travels as the payload of a job (`encode`)."""
+SETTLING = 5
+"""So often a booking is judged anew when the calendar's rules change under it."""
 
-    key: str
-    """Idempotency key; `call:<provider_call_id>` for the wish that a call carries."""
-    company_id: UUID
-    service: str
-    starts_at: datetime | None
-    """With an offset; naive means wall time where the branch is; None could not be read."""
-    asked_at: datetime
-    """When it was asked for (aware): nothing before that can be booked."""
-    staff: str | None = None
-    """None: anybody who offers it."""
-    branch: str | None = None
-    """None: the branch that was called, else the company's only one."""
-    called_branch_id: UUID | None = None
-    customer_id: UUID | None = None
-    call_id: UUID | None = None
-    attendee_name: str = ""
-    attendee_email: str | None = None
-    attendee_phone: str | None = None
-    source: AppointmentSource = AppointmentSource.CALL
-    actor: str = "call"
-
-    def encode(self) -> bytes:
-        """As JSON."""
-        return msgspec.json.encode(self)
-
-    @classmethod
-    def decode(cls, payload: bytes) -> BookingRequest:
-        """From JSON. Raises msgspec.DecodeError (ValidationError) for anything else."""
-        return msgspec.json.decode(payload, type=cls)
-
-
-@dataclass(frozen=True, slots=True)
-class Booked:
-    """The appointment that a request has."""
-
-    appointment_id: UUID
-    staff_id: UUID
-    starts_at: datetime
-    ends_at: datetime
-    version: int
-    is_new: bool
-    """False when an earlier run of the same request made it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A request that could not be met."""
-
-    reason: RefusalReason
-    callback_id: UUID | None
-    """The callback request that keeps the wish, when it came from a call."""
-    is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """An appointment after an event."""
-
-    version: int
-    status: AppointmentStatus
-
-
-class ChangeRefused(Exception):
-    """An appointment that can't be changed like this; the message says why."""
-
-
-class AppointmentMissing(ChangeRefused):
-    """There is no such appointment (in this company)."""
-
-
-class AppointmentStale(ChangeRefused):
-    """Somebody changed it in between: look again first."""
-
-
-class ChangeNotAllowed(ChangeRefused):
-    """Its status does not allow this."""
-
-
-class StaffNotOffering(ChangeRefused):
-    """The new staff member does not offer the service at that branch."""
-
-
-class SlotTaken(ChangeRefused):
-    """The new time is not free."""
-
-
-_REFUSALS: Mapping[str, type[ChangeRefused]] = {
-    "not_found": AppointmentMissing,
-    "stale": AppointmentStale,
-    "not_allowed": ChangeNotAllowed,
-    "not_offered": StaffNotOffering,
-    "slot_taken": SlotTaken,
-}
-
-_BOOK = """
-    select refusal, appointment_id, staff_id, starts_at, ends_at, version, callback_id, is_new
-    from book_appointment($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+_PLACE = """
+    select refusal, appointment_id, staff_id, starts_at, ends_at, version, status, hold_expires_at, parts, callback_id,
+           is_new
+    from place_booking($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                       $22, $23)
 """
 
-_CHANGE = "select result, version, status from change_appointment($1, $2, $3, $4, $5, $6, $7)"
 
-_ZONE = """
-    select b.time_zone from branches b
-    where b.company_id = $1
-    order by b.slug = $2 desc nulls last, b.id = $3 desc nulls last, b.id
-    limit 1
-"""
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What the rules say to a request."""
+
+    rules: Rules | None
+    read: ReadCalendar | None
+    """When they had to be read for it."""
+    wanted_at: datetime | None
+    answer: Able | RefusalReason
 
 
 async def book(connection: Connection, request: BookingRequest) -> Booked | Refused:
-    """Book what is asked for, or say why not; the same request again gets the same answer without another effect.
+    """Book or hold what is asked for, or say why not; the same request again gets the same answer and has no effect.
 
-    One round trip in the caller's transaction, which must be the company's (a second one for a time without an
-    offset). A refused wish of a call leaves a callback request, and the call's outcome becomes `callback`.
-    Raises asyncpg errors only.
+    At most two round trips in the caller's transaction, which must be the company's, unless its calendar changes
+    meanwhile. A refused wish of a call leaves a callback request, and the call's outcome becomes `callback`.
+    Raises CalendarUnsettled, asyncpg errors.
     """
-    row = await connection.fetchrow(
-        _BOOK,
+    place = Place(request.company_id, request.service, request.branch, request.called_branch_id)
+    for _ in range(SETTLING):
+        judged = await _judge(connection, place, request)
+        row = await connection.fetchrow(_PLACE, *_arguments(request, judged))
+        assert row is not None
+        if row["refusal"] is None:
+            return _booked(row)
+        if row["refusal"] != "calendar_changed":
+            reason = RefusalReason(row["refusal"])
+            named = await _alternatives(connection, request, judged) if reason in NAMED else ()
+            detail = _detail(reason, judged.rules)
+            return Refused(reason, row["callback_id"], row["is_new"], alternatives=named, detail=detail)
+        RULES.forget(place)
+    raise CalendarUnsettled(f"the calendar of company {request.company_id} does not settle")
+
+
+async def _judge(connection: Connection, place: Place, request: BookingRequest) -> _Judged:
+    """What the rules say, in at most one round trip."""
+    moment = request.starts_at
+    if moment is None:
+        return _Judged(None, None, None, RefusalReason.TIME_UNREADABLE)
+    around = moment if moment.tzinfo is not None else moment.replace(tzinfo=request.asked_at.tzinfo)
+    near = request.wants_alternatives and is_near(around, request.asked_at)
+    try:
+        rules, read = await rules_for(
+            connection,
+            place,
+            asked_at=request.asked_at,
+            staff=request.staff,
+            around=around if near else None,
+        )
+    except NotOffered as refused:
+        return _Judged(None, None, None, refused.reason)
+    try:
+        wanted = instant(moment, rules.zone)
+    except OverflowError:
+        return _Judged(rules, read, None, RefusalReason.TIME_UNREADABLE)
+    person = None if request.staff is None else rules.slugs[request.staff]
+    answer = rules.judge(Wish(wanted, request.asked_at, person, request.any_time))
+    return _Judged(rules, read, wanted, answer)
+
+
+def _arguments(request: BookingRequest, judged: _Judged) -> tuple[object, ...]:
+    rules, answer = judged.rules, judged.answer
+    able = answer if isinstance(answer, Able) else Able(())
+    people, roles = able.flat
+    parts = None if rules is None else rules.parts
+    return (
         request.company_id,
         request.key,
-        request.service,
-        request.branch,
-        request.called_branch_id,
-        request.staff,
-        await _wanted_at(connection, request),
-        request.asked_at,
+        None if rules is None else rules.version,
+        None if isinstance(answer, Able) else answer.value,
+        None if rules is None else rules.offer.service_id,
+        None if rules is None else rules.calendar.branch_id,
+        people,
+        roles,
+        1 if rules is None else rules.offer.capacity,
+        [] if parts is None else parts.roles,
+        [] if parts is None else parts.starts,
+        [] if parts is None else parts.minutes,
+        judged.wanted_at,
+        request.hold_for,
         request.source.value,
         request.actor,
         request.customer_id,
@@ -160,88 +180,53 @@ async def book(connection: Connection, request: BookingRequest) -> Booked | Refu
         CALLBACK_DUE,
         tz_version(),
     )
-    assert row is not None
-    if row["refusal"] is not None:
-        return Refused(RefusalReason(row["refusal"]), row["callback_id"], row["is_new"])
+
+
+class _StoredPart(msgspec.Struct, frozen=True):
+    staff_id: UUID
+    from_min: int
+    minutes: int
+
+
+def _booked(row: asyncpg.Record) -> Booked:
+    starts_at: datetime = row["starts_at"]
+    parts = () if row["parts"] is None else msgspec.json.decode(row["parts"], type=tuple[_StoredPart, ...])
     return Booked(
-        row["appointment_id"], row["staff_id"], row["starts_at"], row["ends_at"], row["version"], row["is_new"]
+        row["appointment_id"],
+        row["staff_id"],
+        starts_at,
+        row["ends_at"],
+        row["version"],
+        row["is_new"],
+        AppointmentStatus(row["status"]),
+        row["hold_expires_at"],
+        tuple(
+            BookedPart(
+                part.staff_id,
+                starts_at + timedelta(minutes=part.from_min),
+                starts_at + timedelta(minutes=part.from_min + part.minutes),
+            )
+            for part in parts
+        ),
     )
 
 
-async def _wanted_at(connection: Connection, request: BookingRequest) -> datetime | None:
-    """The instant that is asked for; None when there is none that can be booked anyway."""
-    moment = request.starts_at
-    if moment is None:
-        return None
-    zone = "UTC"
-    if moment.tzinfo is None:
-        found: str | None = await connection.fetchval(
-            _ZONE, request.company_id, request.branch, request.called_branch_id
-        )
-        if found is None:
-            return None
-        zone = found
-    try:
-        return instant(moment, zone)
-    except OverflowError:
-        return None
+async def _alternatives(connection: Connection, request: BookingRequest, judged: _Judged) -> tuple[Slot, ...]:
+    """Other slots near the wished one, in at most one round trip; none when what was read names them."""
+    wanted, read = judged.wanted_at, judged.read
+    if not request.wants_alternatives or wanted is None or not is_near(wanted, request.asked_at):
+        return ()
+    if read is not None:
+        return find_alternatives(read.calendar, wanted, request.asked_at, person=read.person)
+    place = Place(request.company_id, request.service, request.branch, request.called_branch_id)
+    return await alternatives_near(connection, place, request.staff, wanted, request.asked_at)
 
 
-async def cancel(
-    connection: Connection, company_id: UUID, appointment_id: UUID, *, actor: str, version: int | None = None
-) -> Changed:
-    """Cancel an appointment that has not begun. `version` is what the caller saw; None: whatever it is now.
-
-    Raises AppointmentMissing, AppointmentStale, ChangeNotAllowed.
-    """
-    change = _Change(AppointmentEvent.CANCELLED, actor, version, {})
-    return await _change(connection, company_id, appointment_id, change)
-
-
-async def reschedule(
-    connection: Connection,
-    company_id: UUID,
-    appointment_id: UUID,
-    *,
-    starts_at: datetime,
-    actor: str,
-    staff_id: UUID | None = None,
-    version: int | None = None,
-) -> Changed:
-    """Move an appointment to `starts_at` (aware), to another staff member when given; its length stays.
-
-    Raises AppointmentMissing, AppointmentStale, ChangeNotAllowed, StaffNotOffering, SlotTaken; ValueError when
-    `starts_at` is naive.
-    """
-    if starts_at.tzinfo is None:
-        raise ValueError("starts_at needs a time zone")
-    data: dict[str, object] = {"starts_at": starts_at.astimezone(UTC).isoformat()}
-    if staff_id is not None:
-        data["staff_id"] = str(staff_id)
-    change = _Change(AppointmentEvent.RESCHEDULED, actor, version, data)
-    return await _change(connection, company_id, appointment_id, change)
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    event: AppointmentEvent
-    actor: str
-    version: int | None
-    data: Mapping[str, object]
-
-
-async def _change(connection: Connection, company_id: UUID, appointment_id: UUID, change: _Change) -> Changed:
-    row = await connection.fetchrow(
-        _CHANGE,
-        company_id,
-        appointment_id,
-        change.version,
-        change.event.value,
-        change.actor,
-        msgspec.json.encode(change.data).decode(),
-        tz_version(),
-    )
-    assert row is not None
-    if row["result"] != "done":
-        raise _REFUSALS[row["result"]](f"{change.event.value}: {row['result']} (appointment {appointment_id})")
-    return Changed(row["version"], AppointmentStatus(row["status"]))
+def _detail(reason: RefusalReason, rules: Rules | None) -> str:
+    if rules is None:
+        return ""
+    if reason is RefusalReason.TOO_SOON:
+        return f"{rules.offer.notice_s // 60} minutes beforehand"
+    if reason is RefusalReason.TOO_FAR:
+        return f"{rules.offer.horizon_days} days ahead"
+    return ""

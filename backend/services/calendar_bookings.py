@@ -69,7 +69,7 @@ async def fold_booking_event(connection: Connection, company_id: UUID, inbox_id:
     is_cancelled = False
     if webhook.triggerEvent in CANCELLED and AppointmentStatus(row["status"]) in ACTIVE_APPOINTMENT:
         try:
-            await cancel(connection, company_id, appointment_id, actor=ACTOR)
+            await cancel(connection, company_id, appointment_id, actor=ACTOR, waive_policy=True)
             is_cancelled = True
         except ChangeNotAllowed:
             # It has begun meanwhile: what took place is not cancelled.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from backend.domain.zones import tz_version
 from backend.postgres.pools import Connection
 
 STALE_CALL = timedelta(hours=2)
@@ -46,12 +45,12 @@ _RELEASE_HOLDS = """
         select id, version from appointments
         where status = 'held' and hold_expires_at <= clock_timestamp() and company_id = $1
         order by id
-        limit $3
+        limit $2
         for update skip locked
     )
     select count(*) filter (where change.result = 'done')
     from expired,
-         lateral change_appointment($1, expired.id, expired.version, 'hold_expired', 'system', '{}', $2) change
+         lateral change_appointment($1, expired.id, expired.version, 'hold_expired', 'system', 'waive', null) change
 """
 
 _PURGE_REJECTS = """
@@ -77,7 +76,7 @@ async def close_stale_calls(connection: Connection, company_id: UUID) -> int:
 
 async def release_expired_holds(connection: Connection, company_id: UUID) -> int:
     """Free the slots of a company's holds that ran out; how many. Needs the company's transaction."""
-    released: int = await connection.fetchval(_RELEASE_HOLDS, company_id, tz_version(), AT_MOST)
+    released: int = await connection.fetchval(_RELEASE_HOLDS, company_id, AT_MOST)
     return released
 
 

@@ -1,4 +1,4 @@
-"""A salon with two branches, three staff members and three services, and the ways to work in it."""
+"""A salon with two branches, four staff members and three services, and the ways to work in it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from backend.domain.vocabulary import Provider
+from backend.domain.weeks import parse_week
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, Pool, tenant
 from backend.services.booking import Booked, BookingRequest, Refused, book
@@ -28,6 +29,8 @@ ASKED_AT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
 SLOT = datetime(2026, 3, 4, 9, 0, tzinfo=UTC)
 
+ALWAYS = parse_week("Mon-Sun 00:00-24:00")
+
 SALON = CompanyDeclaration(
     slug="salon-anna",
     name="Salon Anna",
@@ -37,14 +40,35 @@ SALON = CompanyDeclaration(
         BranchDeclaration(slug="nord", name="Nord", numbers=("+4930123457",)),
     ),
     services=(
-        ServiceDeclaration(slug="schnitt", name="Schnitt", duration_min=30, price_cents=3500),
-        ServiceDeclaration(slug="farbe", name="Farbe", duration_min=60, buffer_after_min=10, price_cents=8000),
+        ServiceDeclaration(
+            slug="schnitt", name="Schnitt", duration_min=30, step_min=5, horizon_days=365, price_cents=3500
+        ),
+        ServiceDeclaration(
+            slug="farbe", name="Farbe", duration_min=60, step_min=5, buffer_after_min=10, price_cents=8000
+        ),
         ServiceDeclaration(slug="bart", name="Bart", duration_min=15, price_cents=1500),
     ),
     staff=(
-        StaffDeclaration(slug="anna", name="Anna Weiß", branches=("mitte",), services=("schnitt", "farbe")),
-        StaffDeclaration(slug="ben", name="Ben Kaya", branches=("mitte", "nord"), services=("schnitt",)),
-        StaffDeclaration(slug="cem", name="Cem Öz", branches=("mitte",), services=("schnitt",)),
+        StaffDeclaration(
+            slug="anna",
+            name="Anna Weiß",
+            branches=("mitte",),
+            services=("schnitt", "farbe"),
+            hours={"mitte": ALWAYS},
+        ),
+        StaffDeclaration(
+            slug="ben",
+            name="Ben Kaya",
+            branches=("mitte", "nord"),
+            services=("schnitt",),
+            hours={"mitte": ALWAYS},
+        ),
+        StaffDeclaration(
+            slug="cem", name="Cem Öz", branches=("mitte",), services=("schnitt",), hours={"mitte": ALWAYS}
+        ),
+        StaffDeclaration(
+            slug="emil", name="Emil Roth", branches=("nord",), services=("schnitt",), hours={"nord": ALWAYS}
+        ),
     ),
 )
 

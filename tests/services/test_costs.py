@@ -14,7 +14,7 @@ from backend.postgres.pools import Connection, tenant, tenant_transaction
 from backend.services.booking import Booked, book, cancel, reschedule
 from backend.services.calls import FoldResult, fold_call_events
 from tests.databases import SuperuserConnection
-from tests.services.conftest import SLOT, Deliveries, Salon
+from tests.services.conftest import ASKED_AT, SLOT, Deliveries, Salon
 
 GROWING = ("appointments", "appointment_events", "calls", "customers", "callback_requests", "webhook_inbox")
 
@@ -58,31 +58,44 @@ async def folded(connection: Connection, salon: Salon, call_id: str) -> FoldResu
     return result
 
 
-async def test_a_fold_and_a_booking_are_two_round_trips_and_one(salon: Salon, deliver: Deliveries) -> None:
-    wish = {"service": "schnitt", "staff": None, "starts_at": SLOT.isoformat(), "branch": "mitte"}
+async def test_a_fold_is_two_round_trips(salon: Salon, deliver: Deliveries) -> None:
     await deliver.whole_call("call_0")
-    await deliver.whole_call("call_1", customer_name="Hans Müller", outcome="booked", booking=wish)
+    await deliver.whole_call("call_1", customer_name="Hans Müller", outcome="enquiry")
     async with tenant(salon.pool, salon.company_id) as connection:
         # The first time on a connection asyncpg also asks what arrays are.
         await folded(connection, salon, "call_0")
         async with counted(connection) as sent:
-            result = await folded(connection, salon, "call_1")
-        assert len(sent) == 2
-        assert result.booking is not None
-        async with counted(connection) as sent:
-            booked = await book(connection, result.booking)
-        assert len(sent) == 1
+            await folded(connection, salon, "call_1")
+    assert len(sent) == 2
+
+
+async def test_a_booking_is_one_round_trip_and_at_most_two(salon: Salon, setup: Connection) -> None:
+    async with tenant(salon.pool, salon.company_id) as connection:
+        await book(connection, salon.request("first"))
+        for key, statements, changes in [
+            ("known rules", 1, {"staff": "ben"}),
+            ("refused, with alternatives", 2, {"staff": "ben"}),
+            ("refused, nobody waits", 1, {"staff": "ben", "wants_alternatives": False}),
+            ("rules to be read", 2, {"service": "farbe", "starts_at": SLOT + timedelta(hours=1)}),
+            ("refused, read before", 2, {"service": "unheard of"}),
+        ]:
+            async with counted(connection) as sent:
+                await book(connection, salon.request(key, **changes))
+            assert len(sent) == statements, key
+
+
+async def test_a_move_is_two_round_trips_and_a_cancellation_one(salon: Salon) -> None:
+    async with tenant(salon.pool, salon.company_id) as connection:
+        booked = await book(connection, salon.request())
         assert isinstance(booked, Booked)
+        company, appointment, later = salon.company_id, booked.appointment_id, SLOT + timedelta(hours=1)
+        await reschedule(connection, company, appointment, starts_at=later, actor="test", asked_at=ASKED_AT)
         async with counted(connection) as sent:
-            await reschedule(
-                connection,
-                salon.company_id,
-                booked.appointment_id,
-                starts_at=SLOT + timedelta(hours=1),
-                actor="test",
-            )
-            await cancel(connection, salon.company_id, booked.appointment_id, actor="test")
+            await reschedule(connection, company, appointment, starts_at=SLOT, actor="test", asked_at=ASKED_AT)
         assert len(sent) == 2
+        async with counted(connection) as sent:
+            await cancel(connection, company, appointment, actor="test")
+        assert len(sent) == 1
 
 
 async def test_a_tenants_transaction_begins_and_ends_in_one_round_trip_each(salon: Salon) -> None:
