@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -39,6 +40,9 @@ KEYS = {"queues": "5", "fleet": "9", "calls": "2"}
 WIDE = 112
 """Columns from which on panels stand side by side."""
 
+DRAWN_EVERY_S = 1.0
+"""Domains come one by one, each a second or two apart; the page is drawn once for those that came meanwhile."""
+
 
 class PulseScreen(ConsoleScreen):
     """The first screen."""
@@ -52,6 +56,8 @@ class PulseScreen(ConsoleScreen):
         super().__init__()
         self._snapshots: dict[str, Snapshot] = {}
         self._trails = Trails()
+        self._drawn_at = float("-inf")
+        self._draws_soon = False
 
     def body(self) -> Iterable[Widget]:
         """One page of lines."""
@@ -59,9 +65,15 @@ class PulseScreen(ConsoleScreen):
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """Figures of one domain."""
+        is_first = snapshot.domain not in self._snapshots
         self._snapshots[snapshot.domain] = snapshot
         self._note(snapshot)
-        self._draw()
+        rest = self._drawn_at + DRAWN_EVERY_S - time.monotonic()
+        if is_first or rest <= 0:
+            self._draw()
+        elif not self._draws_soon:
+            self._draws_soon = True
+            self.set_timer(rest, self._draw)
 
     def on_resize(self) -> None:
         """The page is laid out for the new size."""
@@ -85,6 +97,7 @@ class PulseScreen(ConsoleScreen):
                 add(f"cpu {node.node}", node.cpu_ratio, at)
 
     def _draw(self) -> None:
+        self._drawn_at, self._draws_soon = time.monotonic(), False
         page = self.query_one("#page", LineView)
         width, height = page.size.width or self.app.size.width, page.size.height or self.app.size.height - 3
         page.show(page_lines(self._snapshots, width, height, self._trails)[:height])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 import pytest
 
 from backend.watch.snapshots import Change, CompanyRow, Snapshot, Timing, Trend
 from screens.pulse import page_lines
 from screens.pulse_panels import Trails
+from tests.screens.consoles import GivenReader, console
 from tests.watch.well import NOW, business, database, fleet, process, queue, queues
+from widgets.line_view import LineView
 from widgets.pieces import Line, Tone, text_of
 
 SIZES = [(80, 21), (120, 37), (200, 57), (40, 10)]
@@ -99,3 +102,25 @@ def test_a_trail_keeps_the_largest_value_of_each_step_and_sixty_steps() -> None:
     assert len(bars) == 60
     assert bars[-1] == "█"
     assert bars[0] != "█"
+
+
+async def test_figures_that_come_in_a_burst_are_drawn_together_and_the_last_ones_are_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = GivenReader(business(calls_ongoing=1), queues(), database(), fleet())
+    draws = 0
+    show = LineView.show
+
+    def counted(view: LineView, lines: Sequence[Line]) -> None:
+        nonlocal draws
+        draws += view.id == "page"
+        show(view, lines)
+
+    async with console(reader, first="pulse") as shown:
+        await shown.until_shows("Customers feel", "Stores")
+        monkeypatch.setattr(LineView, "show", counted)
+        for number in range(2, 22):
+            reader.put(business(calls_ongoing=number))
+            await shown.pilot.pause()
+        await shown.until(lambda: bool(re.search(r"Calls now +21\b", shown.text)), "the last figure")
+    assert draws <= 10
