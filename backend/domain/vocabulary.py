@@ -279,6 +279,88 @@ class TokenScope(StrEnum):
     DASHBOARD_READ = "dashboard:read"
 
 
+class CalendarStatus(StrEnum):
+    """State of a booking as the provider's calendar tells it."""
+
+    REQUESTED = "requested"
+    """Somebody asked for it and nobody has accepted yet."""
+    ACCEPTED = "accepted"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    NO_SHOW = "no_show"
+
+
+class CalendarBookingState(StrEnum):
+    """How far a booking in the provider's calendar is followed here."""
+
+    WAITING = "waiting"
+    """Too little was told of it so far."""
+    REQUESTED = "requested"
+    """It is followed once it is accepted."""
+    UNMAPPED = "unmapped"
+    """It is not known which service, staff or branch its event type stands for."""
+    CONFLICT = "conflict"
+    """Its time is taken here: somebody has to decide."""
+    SETTLED = "settled"
+
+
+class RunCause(StrEnum):
+    """Why a reconciliation runs."""
+
+    SCHEDULE = "schedule"
+    NIGHTLY = "nightly"
+    COMMAND = "command"
+
+
+class RunState(StrEnum):
+    """State of a reconciliation."""
+
+    RUNNING = "running"
+    DONE = "done"
+    DELAYED = "delayed"
+    """The provider could not be asked to the end: the next run goes on from there."""
+    FAILED = "failed"
+    """The provider refuses: somebody has to mend the key or the settings."""
+
+
+class DifferenceKind(StrEnum):
+    """What differs between a provider and us."""
+
+    CALL_MISSING = "call_missing"
+    """Nothing was ever delivered about a call."""
+    END_MISSING = "end_missing"
+    ANALYSIS_MISSING = "analysis_missing"
+    CALL_UNASSIGNED = "call_unassigned"
+    """A call to a number, or of an agent, that nobody here has."""
+    CALL_UNKNOWN_THERE = "call_unknown_there"
+    """A call that goes on here and that the provider does not know."""
+    CALL_DIFFERS = "call_differs"
+    MISSING_THERE = "missing_there"
+    MISSING_HERE = "missing_here"
+    TIME_DIFFERS = "time_differs"
+    CANCELLED_THERE = "cancelled_there"
+    CANCELLED_HERE = "cancelled_here"
+    CONFLICT = "conflict"
+    """A booking there whose time is taken here."""
+    UNMAPPED = "unmapped"
+    """A booking of an event type that no service here names."""
+    DOUBLED = "doubled"
+    """One booking there had become two appointments here."""
+
+
+class DifferenceAction(StrEnum):
+    """What was done about a difference."""
+
+    FOLDED_IN = "folded_in"
+    """Taken over from the provider, as if it had been delivered."""
+    PUSHED = "pushed"
+    """Ours is written there again."""
+    CLOSED = "closed"
+    """Ended here, because the provider knows nothing of it."""
+    REPORTED = "reported"
+    """Nothing: somebody has to decide."""
+
+
 class Verdict(StrEnum):
     """Judgement of one check. Unknown always comes with its reason and never counts as ok."""
 
