@@ -1,6 +1,7 @@
 """Around every request: its id, its timing, and an answer whatever happens inside.
 
 Requests for the known routes go straight to their endpoints; all others go on to the router, which says why not.
+Every route has one label for its timings, whatever stands in the place of its parameters.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections.abc import Mapping
 from time import perf_counter
 
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.api.body import ClientGone
@@ -33,10 +35,20 @@ class Frame:
     """ASGI middleware, outermost of ours."""
 
     def __init__(self, app: ASGIApp, *, timings: Timings, endpoints: Mapping[tuple[str, str], ASGIApp]) -> None:
-        """`endpoints` by method and path: both together are the label under which their requests are counted."""
+        """`endpoints` by method and path, which may have parameters in braces.
+
+        Both together are the label under which their requests are counted.
+        """
         self.app = app
         self._timings = timings
-        self._endpoints = {key: (f"{key[0]} {key[1]}", endpoint) for key, endpoint in endpoints.items()}
+        self._endpoints: dict[tuple[str, str], tuple[str, ASGIApp]] = {}
+        self._templates: dict[str, list[tuple[re.Pattern[str], tuple[str, ASGIApp]]]] = {}
+        for (method, path), endpoint in endpoints.items():
+            labelled = (f"{method} {path}", endpoint)
+            if "{" in path:
+                self._templates.setdefault(method, []).append((compile_path(path)[0], labelled))
+            else:
+                self._endpoints[method, path] = labelled
         self._prefix = os.urandom(6).hex()
         self._numbers = itertools.count(1)
 
@@ -49,7 +61,7 @@ class Frame:
         request_id = self._request_id(scope)
         scope[REQUEST_ID] = request_id.decode("ascii")
         status = 0
-        route, app = self._endpoints.get((scope["method"], scope["path"]), (ELSEWHERE, self.app))
+        route, app = self._endpoints.get((scope["method"], scope["path"])) or self._templated(scope)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -71,6 +83,14 @@ class Frame:
             await send_problem(Problem(500), scope, send_with_id)
         finally:
             self._timings.observe(route, status or 500, perf_counter() - started)
+
+    def _templated(self, scope: Scope) -> tuple[str, ASGIApp]:
+        """The label and endpoint of a path with parameters; the router's when there is none."""
+        path: str = scope["path"]
+        for pattern, labelled in self._templates.get(scope["method"], ()):
+            if pattern.match(path):
+                return labelled
+        return ELSEWHERE, self.app
 
     def _request_id(self, scope: Scope) -> bytes:
         """The sender's own id when it is a sane one, else one of ours."""
