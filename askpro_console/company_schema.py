@@ -12,6 +12,7 @@ from askpro_console.field_texts import field_texts
 from backend.domain.vocabulary import Bundesland
 from backend.domain.weeks import WEEKDAYS, Span, Week
 from backend.services import company_declarations
+from backend.services.company_checks import REMINDERS, SENT
 from backend.services.company_declarations import CompanyDeclaration
 
 _CLOCK = r"([01]?\d|2[0-3]):[0-5]\d"
@@ -67,6 +68,10 @@ def _value(name: str, hint: Any) -> dict[str, Any]:  # noqa: ANN401 # a type
         return dict(_SPANS)
     if get_origin(hint) is tuple and isinstance(item := get_args(hint)[0], type) and issubclass(item, msgspec.Struct):
         return {"type": "array", "items": _record(item)}
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return _record(hint)
+    if name in {"send", "reminders"}:
+        return {"type": "array", "uniqueItems": True, "items": {"enum": list(SENT if name == "send" else REMINDERS)}}
     if date in (hint, *get_args(hint)):
         return {"type": "string", "format": "date"}
     found = msgspec.json.schema(hint)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import msgspec
+
 from backend.domain.phones import normalise
 from backend.domain.weeks import WEEKDAYS, Span, Week, Weekday
 from backend.postgres.pools import Connection
@@ -17,9 +19,12 @@ from backend.services.company_checks import mistakes_in
 from backend.services.company_declarations import (
     BranchDeclaration,
     BranchException,
+    CallbackRules,
     CompanyDeclaration,
+    CompanySettings,
     DeclarationWrong,
     Mistake,
+    NotificationRules,
     Path,
     SegmentDeclaration,
     ServiceDeclaration,
@@ -45,6 +50,7 @@ __all__ = [
     "AppliedCompany",
     "BranchDeclaration",
     "BranchException",
+    "CallbackRules",
     "ChangedMeanwhile",
     "CompanyChange",
     "CompanyDeclaration",
@@ -52,6 +58,7 @@ __all__ = [
     "DeclarationWrong",
     "FieldChange",
     "Mistake",
+    "NotificationRules",
     "SegmentDeclaration",
     "ServiceDeclaration",
     "Span",
@@ -114,8 +121,8 @@ async def _apply(connection: Connection, declaration: CompanyDeclaration) -> App
     stored = await read_company(connection, declaration.slug)
     rows = rows_of(declaration)
     fields = {name: getattr(declaration, name) for name in ("slug", "name", "time_zone", "locale")}
-    wanted = declaration_of(fields, rows)
-    present = declaration_of(stored.fields, stored.rows) if stored else None
+    wanted = declaration_of(fields, rows, _settings(declaration))
+    present = declaration_of(stored.fields, stored.rows, stored.settings) if stored else None
     changes = list(differences(present, wanted))
     await _refuse_zones(connection, declaration, stored)
     company_id = await _company(connection, declaration, stored)
@@ -166,14 +173,28 @@ def _plan(table: Table, present: Sequence[Row], wanted: Sequence[Row]) -> _Plan:
 async def _company(connection: Connection, wanted: CompanyDeclaration, stored: StoredCompany | None) -> UUID:
     """The id of the company, which is made or brought up to date."""
     values = (wanted.slug, wanted.name, wanted.time_zone, wanted.locale)
+    settings = _settings(wanted)
+    told = msgspec.json.encode(settings).decode()
     if stored is None:
         made: UUID = await connection.fetchval(
-            "insert into companies (slug, name, time_zone, locale) values ($1, $2, $3, $4) returning id", *values
+            "insert into companies (slug, name, time_zone, locale, settings) values ($1, $2, $3, $4, $5) returning id",
+            *values,
+            told,
         )
         return made
-    if tuple(stored.fields.values()) != values:
-        await connection.execute("update companies set name = $2, time_zone = $3, locale = $4 where slug = $1", *values)
+    if tuple(stored.fields.values()) != values or stored.settings != settings:
+        await connection.execute(
+            "update companies set name = $2, time_zone = $3, locale = $4,"
+            " settings = settings - $5::text[] || $6 where slug = $1",
+            *values,
+            list(CompanySettings.__struct_fields__),
+            told,
+        )
     return stored.company_id
+
+
+def _settings(declaration: CompanyDeclaration) -> CompanySettings:
+    return CompanySettings(notifications=declaration.notifications, callbacks=declaration.callbacks)
 
 
 async def _refuse_zones(connection: Connection, declaration: CompanyDeclaration, stored: StoredCompany | None) -> None:
@@ -220,7 +241,7 @@ def _ownable(declaration: CompanyDeclaration) -> Iterator[tuple[str, Path]]:
 async def export_company(connection: Connection, slug: str) -> CompanyDeclaration | None:
     """The declaration that the database agrees with, in one round trip; None when there is no such company."""
     stored = await read_company(connection, slug)
-    return declaration_of(stored.fields, stored.rows) if stored else None
+    return declaration_of(stored.fields, stored.rows, stored.settings) if stored else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from zoneinfo import available_timezones
 
+from backend.domain.email_addresses import usable_address
 from backend.domain.nearest import perhaps
 from backend.domain.phones import normalise
 from backend.domain.vocabulary import Bundesland, ExceptionKind
@@ -26,6 +27,9 @@ LONGEST_NIGHT_MIN = 16 * 60
 """A span over midnight that is longer is taken for one whose times were swapped (all 24 hours are right again)."""
 
 LONGEST_EXCEPTION_DAYS = 1100
+
+SENT = ("confirmed", "moved", "cancelled", "no_show")
+REMINDERS = ("24h", "2h", "30min")
 
 NO_BUNDESLAND = ""
 """A branch that keeps no public holidays."""
@@ -62,6 +66,7 @@ def mistakes_in(declaration: CompanyDeclaration) -> Iterator[Mistake]:
         for number, slug in _repeated(slugs):
             yield Mistake((field, number, "slug"), f"the {kind} {slug} is declared twice")
     yield from _agents(declaration)
+    yield from _notifications(declaration)
     yield from _numbers(declaration)
     for number, branch in enumerate(declaration.branches):
         yield from _branch(branch, ("branches", number))
@@ -94,6 +99,25 @@ def _agents(declaration: CompanyDeclaration) -> Iterator[Mistake]:
         places += [(("branches", number, "agents", item), agent) for item, agent in enumerate(branch.agents)]
     for place, agent in _repeated([agent for _, agent in places]):
         yield Mistake(places[place][0], f"`agents`: {agent} is given twice")
+
+
+def _notifications(declaration: CompanyDeclaration) -> Iterator[Mistake]:
+    rules = declaration.notifications
+    for field, words, right in (("send", rules.send, SENT), ("reminders", rules.reminders, REMINDERS)):
+        for number, word in enumerate(words):
+            if word not in right:
+                yield Mistake(
+                    ("notifications", field, number),
+                    f"`{field}` has {word}, but can have {', '.join(right)}{perhaps(word, right)}",
+                )
+        for number, twice in _repeated(words):
+            yield Mistake(("notifications", field, number), f"`{field}` has {twice} twice")
+    for table, field, address in (
+        ("notifications", "reply_to", rules.reply_to),
+        ("callbacks", "email", declaration.callbacks.email),
+    ):
+        if address and usable_address(address) is None:
+            yield Mistake((table, field), f'`{field}` is "{address}", which is no e-mail address')
 
 
 def _numbers(declaration: CompanyDeclaration) -> Iterator[Mistake]:

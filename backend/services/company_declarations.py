@@ -155,7 +155,20 @@ class StaffDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Whether the person can be booked."""
 
 
-class CallbackRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NotificationRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What customers are told about their appointments, and by whom."""
+
+    send: tuple[str, ...] = ("confirmed", "moved", "cancelled")
+    """Of what customers are told when it happens: confirmed, moved, cancelled, no_show."""
+    reminders: tuple[str, ...] = ("24h", "2h", "30min")
+    """How long before an appointment customers are reminded of it: 24h, 2h, 30min."""
+    sender_name: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    """Who the messages are from; without it, the company's name."""
+    reply_to: Annotated[str, msgspec.Meta(max_length=254)] = ""
+    """The e-mail address that answers go to; without it, that of the sender."""
+
+
+class CallbackRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How soon the company calls back."""
 
     within_min: Annotated[int, msgspec.Meta(ge=5, le=10_080)] = 240
@@ -168,6 +181,17 @@ class CallbackRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Count the minutes also while the branch is closed."""
     email: Annotated[str, msgspec.Meta(max_length=254)] = ""
     """Who is told when a callback is overdue; empty for nobody."""
+
+
+class CalcomRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How its appointments are written to Cal.com."""
+
+    api_key_secret: Annotated[str, msgspec.Meta(pattern="^([a-z][a-z0-9_]{0,62})?$")] = ""
+    """The secret that holds the API key, as in calcom_api_key; empty: nothing is written there."""
+    attendee_email: Annotated[str, msgspec.Meta(max_length=254)] = ""
+    """Stands for customers of whom neither e-mail address nor phone number is known."""
+    allow_conflicts: bool = False
+    """Write also what Cal.com thinks is not free; only a host's own key may."""
 
 
 class CompanyDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -183,12 +207,23 @@ class CompanyDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Language and country, as in de_DE."""
     agents: tuple[str, ...] = ()
     """Ids of its voice agents."""
+    notifications: NotificationRules = NotificationRules()
+    """Confirmations, reminders and the like."""
+    callbacks: CallbackRules = CallbackRules()
+    """Until when it calls back."""
     branches: tuple[BranchDeclaration, ...]
     """Its places."""
     services: tuple[ServiceDeclaration, ...]
     """What can be booked."""
     staff: tuple[StaffDeclaration, ...]
     """Who can be booked."""
+
+
+class CompanySettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The tables of a declaration that are kept as one JSON value, `companies.settings`, without what is at default."""
+
+    notifications: NotificationRules = NotificationRules()
+    callbacks: CallbackRules = CallbackRules()
 
 
 @cache

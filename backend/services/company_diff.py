@@ -123,10 +123,17 @@ def _told_company(company: CompanyDeclaration) -> _Told:
         "time_zone": company.time_zone,
         "locale": company.locale,
         "agents": company.agents,
+        **_told_rules("notifications", company.notifications),
+        **_told_rules("callbacks", company.callbacks),
     }
 
 
-def _told(item: _Item, *, defaults: bool = True) -> _Told:
+def _told_rules(name: str, rules: msgspec.Struct) -> _Told:
+    """A table of the company's own: what is not at its default."""
+    return {f"{name}.{key}": value for key, value in _told(rules, defaults=False).items()}
+
+
+def _told(item: msgspec.Struct, *, defaults: bool = True) -> _Told:
     """The fields; on demand without those that nobody changed from their default."""
     found: dict[str, str | tuple[str, ...]] = {}
     for info in fields_of(type(item)):

@@ -92,6 +92,8 @@ class _Reading:
                 self._wrong(path, f"`{key}` must be a list of tables, as in [[{key}]]")
                 return ()
             return tuple(self.record(item, one, (*path, number)) for number, one in enumerate(value))
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            return self.record(hint, value, path)
         try:
             return _converted(hint, value, table)
         except _Part as wrong:

@@ -21,6 +21,7 @@ from backend.services.company_declarations import (
     BranchDeclaration,
     BranchException,
     CompanyDeclaration,
+    CompanySettings,
     SegmentDeclaration,
     ServiceDeclaration,
     StaffDeclaration,
@@ -233,7 +234,11 @@ def _exception_rows(exceptions: Iterable[BranchException], staff: str | None, br
     ]
 
 
-def declaration_of(company: Mapping[str, str], rows: Rows) -> CompanyDeclaration:
+def declaration_of(
+    company: Mapping[str, str],
+    rows: Rows,
+    settings: CompanySettings = CompanySettings(),  # noqa: B008 - it is frozen
+) -> CompanyDeclaration:
     """The declaration that means these rows, in their order; `company` has slug, name, time_zone and locale."""
     exceptions = _exceptions(rows["calendar_exceptions"])
     return CompanyDeclaration(
@@ -242,6 +247,8 @@ def declaration_of(company: Mapping[str, str], rows: Rows) -> CompanyDeclaration
         time_zone=company["time_zone"],
         locale=company["locale"],
         agents=_strings(rows["agents"], "agent_id", "branch", None),
+        notifications=settings.notifications,
+        callbacks=settings.callbacks,
         branches=tuple(_branch(row, rows, exceptions, company["time_zone"]) for row in rows["branches"]),
         services=tuple(_service(row, rows) for row in rows["services"]),
         staff=tuple(_person(row, rows, exceptions) for row in rows["staff"]),

@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 
 from backend.postgres.pools import Connection
+from backend.services.company_declarations import CompanySettings
 from backend.services.company_rows import INACTIVE, NAMED, TABLES, Column, Row, Rows, Table
 
 
@@ -24,6 +25,7 @@ class StoredCompany:
     company_id: UUID
     fields: Mapping[str, str]
     """slug, name, time_zone, locale."""
+    settings: CompanySettings
     rows: Rows
 
 
@@ -35,6 +37,7 @@ async def read_company(connection: Connection, slug: str) -> StoredCompany | Non
     return StoredCompany(
         found["id"],
         {name: found[name] for name in ("slug", "name", "time_zone", "locale")},
+        msgspec.json.decode(found["settings"], type=CompanySettings),
         {table.name: msgspec.json.decode(found[f"{table.name}_rows"], type=list[Row]) for table in TABLES},
     )
 
@@ -55,7 +58,8 @@ def _read() -> str:
             f"(select coalesce(jsonb_agg(jsonb_build_object({cells}) order by {order}), '[]') "  # noqa: S608
             f"from {table.name} t {joins} where t.company_id = c.id) as {table.name}_rows"
         )
-    return f"select c.id, c.slug, c.name, c.time_zone, c.locale, {', '.join(parts)} from companies c where c.slug = $1"  # noqa: S608
+    columns = ", ".join(("id", "slug", "name", "time_zone", "locale", "settings", *parts))
+    return f"select {columns} from companies c where c.slug = $1"  # noqa: S608
 
 
 def _slug(column: Column) -> str:

@@ -22,21 +22,26 @@ def write_declaration(declaration: CompanyDeclaration) -> str:
 
 
 def _table(record: msgspec.Struct, place: str, number: int | None) -> Iterator[str]:
-    """A record's lines: its own keys, then the lists of records in it. `number` is None for the whole file."""
-    if number is not None:
+    """A record's lines: its own keys, then the records in it. `number` is its place in a list, None outside of one."""
+    if place:
         yield ""
-        yield f"[[{place}]]"
-    nested: list[tuple[str, tuple[msgspec.Struct, ...]]] = []
+        yield f"[{place}]" if number is None else f"[[{place}]]"
+    nested: list[tuple[str, msgspec.Struct | tuple[msgspec.Struct, ...]]] = []
     for info in fields_of(type(record)):
         value = getattr(record, info.name)
         if not info.required and value == _default(info):
             continue
-        if isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
+        if isinstance(value, msgspec.Struct) or (
+            isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct)
+        ):
             nested.append((info.encode_name, value))
         else:
             yield from _pair(info.encode_name, value)
     for key, records in nested:
         inner = f"{place}.{key}" if place else key
+        if isinstance(records, msgspec.Struct):
+            yield from _table(records, inner, None)
+            continue
         if key == "segments":
             yield f"{key} = ["
             yield from (f"    {_inline(segment)}," for segment in records)

@@ -26,7 +26,12 @@ OPEN = parse_week("Mon-Fri 09:00-18:00")
 def one_branch(**changes: object) -> CompanyDeclaration:
     """The salon with Mitte alone, open on weekdays."""
     mitte = msgspec.structs.replace(SALON.branches[0], opening_hours=OPEN, **changes)
-    staff = tuple(msgspec.structs.replace(person, branches=("mitte",)) for person in SALON.staff)
+    staff = tuple(
+        msgspec.structs.replace(
+            person, branches=("mitte",), hours={place: week for place, week in person.hours.items() if place == "mitte"}
+        )
+        for person in SALON.staff
+    )
     return msgspec.structs.replace(SALON, branches=(mitte,), staff=staff)
 
 
