@@ -10,6 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 
+from backend.domain.public_holidays import public_holidays
 from backend.simulate.businesses import ZONE, Business, Service, Span, Staff, week
 
 GRID_MIN = 15
@@ -71,6 +72,8 @@ class Calendar:
         while True:
             for _ in range(TRIES):
                 day = first + timedelta(days=rng.randrange(min(self._span_days, farthest)))
+                if self._is_holiday(business, day):
+                    continue
                 start = self._start(rng, day, service, staff, extra)
                 if start is None:
                     continue
@@ -82,6 +85,10 @@ class Calendar:
             if self._span_days >= farthest:
                 raise CalendarFull(f"{business.slug} has no time left for {service.slug}")
             self._span_days += WIDEN_DAYS
+
+    def _is_holiday(self, business: Business, day: date) -> bool:
+        """Any branch is closed for a public holiday."""
+        return any(day in public_holidays(branch.bundesland, day.year) for branch in business.branches)
 
     def _start(self, rng: random.Random, day: date, service: Service, staff: Iterable[Staff], extra: int) -> int | None:
         spans = common_spans([week(person.hours).get(day.isoweekday(), ()) for person in staff])

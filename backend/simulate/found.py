@@ -120,10 +120,10 @@ class Broken:
     """Calls of the run whose deliveries belong to another company (I5)."""
 
 
-async def read_broken(connection: Connection, prefix: str) -> Broken:
+async def read_broken(connection: Connection, prefix: str, companies: Sequence[str]) -> Broken:
     """Look for broken invariants, at most 20 of each. Raises asyncpg's errors."""
     return Broken(
-        overlaps=[row["id"] for row in await connection.fetch(OVERLAPS, f"call:{prefix}")],
+        overlaps=[row["id"] for row in await connection.fetch(OVERLAPS, list(companies), f"call:{prefix}")],
         without_job=[row["id"] for row in await connection.fetch(WITHOUT_JOB)],
         jobs_in_two_places=[row["job_id"] for row in await connection.fetch(JOBS_IN_TWO_PLACES)],
         across_companies=[row["id"] for row in await connection.fetch(ACROSS_COMPANIES, prefix)],
@@ -200,13 +200,12 @@ PHONES = """
 
 BUSY = """
     select company.slug as business, staff.slug as staff,
-           floor(extract(epoch from lower(appointment.busy)) / 60)::integer as starts,
-           ceil(extract(epoch from upper(appointment.busy)) / 60)::integer as ends
-    from appointments appointment
-    join companies company on company.id = appointment.company_id
-    join staff on staff.id = appointment.staff_id
-    where company.slug = any($1) and appointment.ends_at > now()
-      and appointment.status in ('held', 'pending', 'confirmed', 'in_progress')
+           floor(extract(epoch from taken.busy_from) / 60)::integer as starts,
+           ceil(extract(epoch from taken.busy_until) / 60)::integer as ends
+    from staff_time taken
+    join companies company on company.id = taken.company_id
+    join staff on staff.id = taken.staff_id
+    where company.slug = any($1) and taken.busy_until > now()
 """
 
 REJECTS = """
@@ -226,14 +225,21 @@ WAITING = """
               and job.headers ->> 'company' in (select id::text from companies where slug = any($2))) as jobs
 """
 
+# From what stands in the appointments' own rows: what guards them in the database is what is judged here.
 OVERLAPS = """
+    with taken as (
+        select one.id, one.idempotency_key, one.staff_id, one.seat,
+               tstzrange(one.starts_at - make_interval(mins => one.buffer_before_min),
+                         one.ends_at + make_interval(mins => one.buffer_after_min)) as busy
+        from appointments one
+        where one.company_id in (select id from companies where slug = any($1))
+          and one.status in ('held', 'pending', 'confirmed', 'in_progress')
+    )
     select one.id
-    from appointments one
-    join appointments other on other.staff_id = one.staff_id and other.seat = one.seat and other.busy && one.busy
-                           and other.id <> one.id
-    where one.idempotency_key ^@ $1
-      and one.status in ('held', 'pending', 'confirmed', 'in_progress')
-      and other.status in ('held', 'pending', 'confirmed', 'in_progress')
+    from taken one
+    join taken other on other.staff_id = one.staff_id and other.seat = one.seat and other.busy && one.busy
+                     and other.id <> one.id
+    where one.idempotency_key ^@ $2
     limit 20
 """
 

@@ -201,7 +201,7 @@ class Simulation:
             verified = await verify_appointments(connection)
             return [
                 *differences(done.expected, found, done.before),
-                *broken_differences(await read_broken(connection, prefix)),
+                *broken_differences(await read_broken(connection, prefix, self._slugs)),
                 *(Difference("I4 events", f"{one.appointment_id}: {one.what}") for one in verified.differences),
             ]
 
