@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.engines", "tests.databases", "tests.whole_system"]
+pytest_plugins = ["tests.engines", "tests.databases", "tests.whole_system", "tests.api.shared_api"]
 
 # How long an example takes says nothing on a busy machine, so no example fails for it.
 settings.register_profile("askpro", deadline=None)
