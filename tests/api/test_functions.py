@@ -1,38 +1,243 @@
-"""In-call functions over HTTP: what the agent asks, what it is told, and what is in the database then."""
+"""The function route: signed, always speakable, one effect however often it is asked, and in time."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
+from uuid import UUID
+
+import httpx
 import pytest
 
+from backend.providers.retell.signature import sign
 from backend.services.companies import apply_company
-from tests.api.conftest import Api, StartApi
-from tests.api.functions_scene import SALON, Agent, at
-from tests.databases import OwnConnection
+from backend.stack.postgres_server import PostgresServer
+from tests.api.conftest import RETELL_KEY, Api, StartApi, retell_headers
+from tests.databases import OwnConnection, connect_superuser
+from tests.voice_agent import LINE, OTHER_CALLER, SALON, Agent, at, told
+
+PATH = "/api/retell/function"
+
+
+def raw_headers(body: bytes) -> dict[str, str]:
+    """Signed whatever the bytes are: the vendor's client takes text only."""
+    return {"x-retell-signature": sign(body, RETELL_KEY, time.time_ns() // 1_000_000)}
+
+
+async def post(api: Api, body: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
+    return await api.client.post(PATH, content=body, headers=raw_headers(body) if headers is None else headers)
+
+
+def agent_of(api: Api) -> Agent:
+    """An agent in a first call, signed by the vendor's own code."""
+
+    async def deliver(body: bytes) -> bytes:
+        response = await post(api, body, retell_headers(body))
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == "application/json"
+        return response.content
+
+    return Agent(deliver).calling()
 
 
 @pytest.fixture
 async def salon(setup: OwnConnection, start_api: StartApi) -> Api:
     """The API with the salon declared."""
     await apply_company(setup, SALON)
-    return await start_api(function_s=15.0)
+    return await start_api(function_s=20.0)
 
 
 async def test_an_appointment_is_booked_while_the_caller_waits(salon: Api, setup: OwnConnection) -> None:
-    agent = Agent.calling(salon)
-    first = await agent.ask("initialize_call")
-    assert (first["company"], first["branch"], first["known_caller"]) == ("Salon Anna", "mitte", False)
-    offer = await agent.ask("check_availability", service="haarschnitt", date=at(2, 10), staff="Anna", limit=2)
-    assert [slot["starts_at"] for slot in offer["slots"]] == [at(2, 9, 30), at(2, 10)]
-    booked = await agent.book(at(2, 10), staff="anna")
-    assert booked["ok"], booked
-    assert (booked["status"], booked["staff"], booked["starts_at"]) == ("confirmed", "anna", at(2, 10))
+    agent = agent_of(salon)
+    assert (await agent.ask("initialize_call"))["company"] == "Salon Anna"
+    booked = await agent.book(at(2, 10))
     row = await setup.fetchrow("select * from appointments")
     assert row is not None
     assert (str(row["id"]), row["attendee_name"], row["source"]) == (booked["appointment"], "Hans Müller", "call")
     call = await setup.fetchrow("select * from calls")
     assert call is not None
-    assert (call["provider_call_id"], call["outcome"], call["customer_id"]) == (
-        agent.call_id,
-        "booked",
-        row["customer_id"],
-    )
+    assert (call["id"], call["customer_id"], call["outcome"]) == (row["call_id"], row["customer_id"], "booked")
+
+
+async def test_only_the_provider_may_ask(salon: Api, setup: OwnConnection) -> None:
+    body = agent_of(salon).body("book_appointment", {"service": "schnitt", "starts_at": at(2, 10), "name": "Hans"})
+    assert (await post(salon, body, {})).status_code == 401
+    assert (await post(salon, body, retell_headers(body, key="another"))).status_code == 401
+    assert (await post(salon, body, retell_headers(body, at_ms=1_700_000_000_000))).status_code == 401
+    assert (await post(salon, body.replace(b"Hans", b"Fred"), retell_headers(body))).status_code == 401
+    large = b'{"name":"x","call":{"call_id":"c"},"args":{"x":"' + b"a" * 2_000_000 + b'"}}'
+    assert (await post(salon, large)).status_code == 413
+    assert (await salon.client.get(PATH)).status_code == 405
+    assert await setup.fetchval("select count(*) from calls") == 0
+
+
+UNREADABLE = (
+    b"",
+    b"{",
+    b"[]",
+    b"\xff\xfe",
+    b'{"name":"get_services"}',
+    b'{"call":{"call_id":"c1"},"args":{}}',
+    b'{"name":"get_services","call":{}}',
+    b'{"name":7,"call":{"call_id":"c1"}}',
+    b'{"name":"get_services","call":{"call_id":"c1"},"args":{"service":"\\u0000"}}',
+    b'{"name":"get_services","call":{"call_id":"c1"},"args":{"service":"\\ud800"}}',
+    b'{"name":"get_services","call":{"call_id":"c1"},"args":{"days":1' + b"0" * 400 + b"}}",
+    b'{"name":"get_services","call":{"call_id":"c1"},"args":' + b"[" * 5000 + b"]" * 5000 + b"}",
+)
+
+
+async def test_a_body_that_cannot_be_read_is_a_422(api: Api) -> None:
+    for body in UNREADABLE:
+        response = await post(api, body)
+        assert (response.status_code, body[:80]) == (422, body[:80])
+        assert response.headers["content-type"] == "application/problem+json"
+
+
+HOSTILE: tuple[object, ...] = (
+    None,
+    True,
+    -1,
+    2**62,
+    1e308,
+    "",
+    " " * 10_000,
+    "Ä" * 10_000,
+    "{name} {0} %s %(x)s",
+    "'; drop table appointments; --",
+    "\u202emarT\u200b\u0007\x1b[31m",
+    "null",
+    "9" * 5_000,
+    "-9999-99-99T99:99:99",
+    "0001-01-01T00:00:00+23:59",
+    "9999-12-31T23:59:59-23:59",
+    "31.02.2026 25:61",
+    ["a", {"b": []}],
+    {"a": {"a": {"a": {}}}},
+)
+
+FUNCTIONS = (
+    ("initialize_call", ()),
+    ("check_customer", ("name", "phone", "email")),
+    ("get_services", ("branch",)),
+    ("check_availability", ("service", "branch", "staff", "date", "time", "days", "limit")),
+    ("get_alternatives", ("service", "starts_at", "branch", "staff")),
+    ("book_appointment", ("service", "starts_at", "branch", "staff", "name", "phone", "email", "hold", "appointment")),
+    ("reschedule_appointment", ("appointment", "current_starts_at", "starts_at", "staff", "name")),
+    ("cancel_appointment", ("appointment", "starts_at", "reason", "name")),
+    ("get_customer_appointments", ("name", "phone")),
+    ("request_callback", ("reason", "phone", "name", "when")),
+)
+
+USUAL = {"service": "schnitt", "starts_at": "", "name": "Hans Müller", "reason": "Frage"}
+
+
+async def test_hostile_arguments_are_answered_like_others(salon: Api, setup: OwnConnection) -> None:
+    """Each argument of each function with each hostile value: always 200, always speakable, the table still there."""
+    agent = agent_of(salon)
+    usual = USUAL | {"starts_at": at(2, 10)}
+    for function, arguments in FUNCTIONS:
+        for argument in arguments:
+            given = {name: usual[name] for name in arguments if name in usual}
+            bodies = [agent.calling().body(function, given | {argument: value}) for value in HOSTILE]
+            for response in await asyncio.gather(*(post(salon, body) for body in bodies)):
+                assert response.status_code == 200, response.text
+                assert told(response.content).get("reason") != "unavailable", (function, argument)
+    for args in ("no json", "[1]", '{"a":' * 100, "\\", 7, [], "\x01"):
+        response = await post(salon, agent.body("check_availability", args))
+        assert told(response.content)["reason"] == "argument_missing"
+    assert await setup.fetchval("select count(*) from appointments where status = 'confirmed'") > 0
+
+
+async def test_arguments_may_stand_at_the_root_or_be_text(salon: Api) -> None:
+    agent = agent_of(salon)
+    arguments = {"service": "schnitt", "date": at(2, 10), "limit": 1}
+    expected = (await agent.ask("check_availability", None, **arguments))["slots"]
+    text = agent.body("check_availability", json.dumps(arguments))
+    root = json.dumps({"name": "check_availability", "call": agent.call, **arguments, "unknown": {"x": 1}}).encode()
+    for body in (text, root):
+        assert told((await post(salon, body)).content)["slots"] == expected
+
+
+async def test_fifty_retries_of_one_tool_call_have_one_effect_and_one_answer(
+    start_api: StartApi, setup: OwnConnection
+) -> None:
+    """Two processes of the API, with and without a tool call id."""
+    await apply_company(setup, SALON)
+    one, other = await start_api(function_s=20.0), await start_api(function_s=20.0)
+    agent = agent_of(one)
+    args = {"service": "schnitt", "starts_at": at(2, 10), "name": "Hans Müller"}
+    booking = agent.body("book_appointment", args, tool_call_id="tool_1")
+    callback = agent.calling().body("request_callback", {"reason": "Frage"})
+    for body in (booking, callback):
+        answers = await asyncio.gather(*(post((one, other)[number % 2], body) for number in range(50)))
+        assert {response.status_code for response in answers} == {200}
+        assert len({response.content for response in answers}) == 1
+        assert told(answers[0].content)["ok"]
+    assert await setup.fetchval("select count(*) from appointments") == 1
+    assert await setup.fetchval("select count(*) from appointment_events") == 1
+    assert await setup.fetchval("select count(*) from callback_requests") == 1
+
+
+async def test_many_callers_for_one_slot_are_all_answered(salon: Api, setup: OwnConnection) -> None:
+    first = agent_of(salon)
+    callers = [first.calling(from_number=f"+49301234{number:04}") for number in range(20)]
+    answers = await asyncio.gather(*(one.book(at(2, 10), name=f"Caller {n}") for n, one in enumerate(callers)))
+    assert [answer["ok"] for answer in answers].count(True) == 2, "Anna and Ben"
+    assert {answer.get("reason") for answer in answers} == {None, "slot_taken"}
+    assert await setup.fetchval("select count(distinct staff_id) from appointments") == 2
+
+
+async def test_another_company_s_appointments_are_out_of_reach(salon: Api, setup: OwnConnection, company: UUID) -> None:
+    """`company` is another one, whose number the agent calls with the first one's ids, names and times."""
+    booked = await agent_of(salon).book(at(2, 10))
+    there = agent_of(salon).calling(to_number="+493012345678")
+    assert (await there.ask("initialize_call"))["company"] == "Praxis Ost"
+    assert (await there.ask("get_customer_appointments"))["appointments"] == []
+    for args in ({"appointment": booked["appointment"]}, {"starts_at": at(2, 10), "name": "Hans Müller"}):
+        assert (await there.ask("cancel_appointment", **args))["reason"] in {"appointment_unknown", "name_needed"}
+    assert (await there.ask("check_availability", service="schnitt"))["reason"] == "service_unknown"
+    assert await setup.fetchval("select status from appointments") == "confirmed"
+    assert await setup.fetchval("select count(*) from customers where company_id = $1", company) == 0
+
+
+async def test_a_dead_database_is_a_sentence_in_time(
+    start_api: StartApi, setup: OwnConnection, superuser: OwnConnection, postgres_server: PostgresServer
+) -> None:
+    await apply_company(setup, SALON)
+    api = await start_api(function_s=0.5)
+    agent = agent_of(api)
+    await agent.ask("initialize_call")
+    # A table that somebody has locked: statements wait, and are given up.
+    async with superuser.transaction():
+        await superuser.execute("lock table appointments in access exclusive mode")
+        slow = await agent.book(at(2, 10))
+        assert (slow["ok"], slow["reason"]) == (False, "unavailable")
+    name = await superuser.fetchval("select current_database()")
+    server = await connect_superuser(postgres_server.superuser, "postgres")
+    try:
+        await server.execute(f'alter database "{name}" allow_connections false')
+        await server.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'askpro-api%'"
+        )
+        for function in ("check_availability", "get_services", "cancel_appointment", "nonsense"):
+            answer = await agent.ask(function, service="schnitt")
+            assert (answer["ok"], answer["reason"]) == (False, "unavailable")
+        assert await superuser.fetchval("select count(*) from appointments") == 0, "nothing is half done"
+    finally:
+        await server.execute(f'alter database "{name}" allow_connections true')
+        await server.close()
+    assert (await agent_of(await start_api(function_s=20.0)).book(at(2, 10)))["ok"]
+
+
+async def test_a_function_that_breaks_is_a_sentence(salon: Api, superuser: OwnConnection) -> None:
+    await superuser.execute("alter table customers rename column first_name to given_name")
+    answer = await agent_of(salon).ask("check_customer")
+    assert answer["reason"] == "unavailable"
+
+
+async def test_a_held_number_and_another_line_reach_the_same_salon(salon: Api) -> None:
+    for caller in ("anonymous", "", None, "sip:1@example.org", "+266696687", OTHER_CALLER):
+        answer = await agent_of(salon).calling(from_number=caller, to_number=LINE).ask("initialize_call")
+        assert (answer["company"], answer["known_caller"]) == ("Salon Anna", False)

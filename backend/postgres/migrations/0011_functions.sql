@@ -7,12 +7,13 @@ create table function_calls (
     tool_key         text not null check (length(tool_key) between 1 and 200),
     name             text not null,
     payload_hash     bytea not null,
-    answer           jsonb not null,
+    answer           json not null,
     created_at       timestamptz not null default clock_timestamp(),
     primary key (company_id, provider_call_id, tool_key)
 );
 comment on column function_calls.tool_key is
     'id:<tool call id>, or args:<hash of name and arguments>, then :2, :3, … when the same was wished for again';
+comment on column function_calls.answer is 'as it was sent, to the letter';
 comment on column function_calls.payload_hash is 'SHA-256 of the name and the canonical arguments';
 create index function_calls_created on function_calls (created_at);
 

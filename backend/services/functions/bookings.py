@@ -50,6 +50,8 @@ async def book_appointment(scene: Scene) -> Answer:
         return await _confirm(scene, await _held(scene))
     service, branch, staff = await scene.service(), await scene.branch(), await scene.staff()
     starts_at = wanted_at(scene, branch.time_zone)
+    # A refused wish leaves a customer and a request to call back, for callers who have hung up. This one is told.
+    await scene.connection.execute("savepoint wish")
     attendee = await _attendee(scene)
     same = await _made_before(scene, service, starts_at, attendee)
     hold = scene.arguments.flag("hold")
@@ -74,13 +76,10 @@ async def book_appointment(scene: Scene) -> Answer:
         actor=ACTOR,
         hold_for=HOLD if hold else None,
     )
-    # A wish that is refused leaves a request to call back, for callers who have hung up. This one is told.
-    await scene.connection.execute("savepoint wish")
     result = await book(scene.connection, request)
     if isinstance(result, Refused):
         await scene.connection.execute("rollback to savepoint wish")
         raise Declined(result.reason, alternatives=result.alternatives)
-    await scene.connection.execute("release savepoint wish")
     made = await by_id(scene, result.appointment_id)
     scene.customer_id = scene.customer_id or attendee.customer_id
     scene.caller_name = attendee.name

@@ -86,8 +86,10 @@ async def check_availability(scene: Scene) -> Answer:
     days = arguments.number("days", least=1, most=MOST_DAYS) or (1 if day else DAYS)
     limit = arguments.number("limit", least=1, most=MOST_SLOTS) or SLOTS
     today = scene.now.astimezone(zone(branch.time_zone)).date()
-    if day is not None and day + timedelta(days=days - 1) < today:
+    if day is not None and day < today - timedelta(days=days - 1):
         raise Declined(RefusalReason.IN_PAST)
+    if day is not None and day > today + ANY_FUTURE:
+        raise Declined(RefusalReason.TOO_FAR)
     request = _request(scene, service, branch, staff)
     found = await _asked(
         scene,

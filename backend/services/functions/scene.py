@@ -1,7 +1,7 @@
 """One tool call's scene: whose call it is, who is calling, what the company offers.
 
-It is entered and left in one transaction. Entering is one round trip and names the tenant for all that follows. Leaving, for functions with an effect, is another:
-the answer is kept with what was done, in the transaction that did it.
+It is entered in one round trip, which names the tenant for all that follows. Functions with an effect leave it in
+another: the answer is kept with what was done, in the transaction that did it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
+from zlib import crc32
 
 import msgspec
 
@@ -46,7 +47,7 @@ _LINE = """
 _LEAVE = """
     with kept as (
         insert into function_calls (company_id, provider_call_id, tool_key, name, payload_hash, answer)
-        values ($1, $2, $3, $4, $5, $6::jsonb)
+        values ($1, $2, $3, $4, $5, $6::json)
     )
     update calls set
         function_outcomes = $8, function_customer_id = coalesce($9, function_customer_id),
@@ -241,7 +242,7 @@ class Scene:
         told: list[Answer] = []
         for slot in slots:
             # Whoever is free takes turns, so that the first by name does not get every appointment.
-            turn = int(slot.starts_at.timestamp()) // 900 % len(slot.staff)
+            turn = crc32(slot.starts_at.isoformat().encode()) % len(slot.staff)
             person = people.get(slot.staff[turn])
             told.append(
                 {
