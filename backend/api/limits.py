@@ -67,7 +67,7 @@ class Guard:
     def around(self, method: str, path: str, endpoint: ASGIApp) -> ASGIApp:
         """The endpoint with what its requests have to pass; itself when there is nothing to pass."""
         rule = self.rule(method, path)
-        if not rule.gated and rule.address is None:
+        if not rule.gated and rule.address is None and rule.token is None:
             return endpoint
         return Guarded(endpoint, self, rule)
 
