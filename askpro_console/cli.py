@@ -47,6 +47,7 @@ COMMANDS: dict[str, Entry] = {
     "intake": Entry("intake", "look at webhooks: quarantine, rejected deliveries, replay"),
     "company": Entry("company", "apply a company's declaration: branches, numbers, services, staff, hours"),
     "slots": Entry("slots", "list the free slots of a service, to read to a caller"),
+    "token": Entry("token", "tokens of the HTTP API: create, list, rotate, revoke"),
     "simulate": Entry("simulate", "send signed traffic and check what became of it"),
     "bench": Entry("bench", "measure this machine"),
     "doctor": Entry("doctor", "check machine, configuration and system; say what to do"),

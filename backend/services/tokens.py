@@ -81,6 +81,7 @@ class CompanyUnknown(TokenRefused):
     """There is no company of that slug."""
 
     def __init__(self, slug: str, slugs: tuple[str, ...]) -> None:
+        self.slug = slug
         self.slugs = slugs
         """Those that there are."""
         super().__init__(f"There is no company {slug}.")
