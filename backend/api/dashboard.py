@@ -9,14 +9,18 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
+from uuid import UUID
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from backend.api.access import require_reader
+from backend.api.access import authenticate, bearer, require, require_reader
 from backend.api.coalesced import Coalesced, Readings
+from backend.api.database import in_company
 from backend.api.problems import Problem, send_bytes
 from backend.api.resources import Resources
+from backend.domain.vocabulary import TokenScope
+from backend.services.tokens import PREFIX
 from backend.watch.snapshots import BusinessSnapshot, CallRow, CallsSnapshot, CompanyRow, Snapshot
 
 DASHBOARD = "/api/dashboard"
@@ -111,17 +115,18 @@ def page_of(content: msgspec.Struct) -> Page:
 
 
 class Dashboard:
-    """Answers `GET /api/dashboard[?company=SLUG]`."""
+    """Answers `GET /api/dashboard[?company=SLUG]`, to a company's token with that company's page only."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._snapshots = Coalesced(DOMAINS)
         self._pages: Pages | None = None
+        self._slugs: dict[UUID, str] = {}
+        """Of companies whose tokens were used here; a slug never changes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        require_reader(scope, self._resources.config.dashboard_token)
-        company = wanted_company(scope["query_string"])
+        company = await self._company(scope)
         readings = await self._snapshots.load(self._resources.running.reader)
         if self._pages is None or self._pages.readings is not readings:
             self._pages = Pages(readings)
@@ -135,6 +140,27 @@ class Dashboard:
                 await send({"type": "http.response.body", "body": b""})
                 return
         await send_bytes(send, 200, page.body, content_type=b"application/json", headers=cache)
+
+    async def _company(self, scope: Scope) -> str:
+        """The company whose page is asked for; empty for all. With a company's token it is that company's.
+
+        Raises a `Problem` for whoever may not see it.
+        """
+        if not bearer(scope).startswith(PREFIX):
+            require_reader(scope, self._resources.config.dashboard_token)
+            return wanted_company(scope["query_string"])
+        caller = await authenticate(scope, self._resources)
+        require(caller, TokenScope.DASHBOARD_READ)
+        own = self._slugs.get(caller.company_id)
+        if own is None:
+            async with in_company(self._resources, caller.company_id) as connection:
+                own = await connection.fetchval("select slug from companies where id = $1", caller.company_id)
+            if own is None:
+                raise Problem(404)
+            self._slugs[caller.company_id] = own
+        if wanted_company(scope["query_string"]) not in {"", own}:
+            raise Problem(404)
+        return own
 
 
 def wanted_company(query: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,9 @@ log = logging.getLogger(__name__)
 
 ACQUIRE_S = 1.0
 """Longest wait for a free connection of the pool; then 503."""
+
+ANSWER_S = 2.5
+"""The database has answered a request by then, all its statements together; else 503."""
 
 RETRY_AFTER_S = (1, 3)
 """After trouble a client is asked to come back after so many seconds, from and to: not all at once."""
@@ -36,11 +40,18 @@ PASSING = (
 
 @asynccontextmanager
 async def borrowed(resources: Resources) -> AsyncIterator[Connection]:
-    """A connection out of the pool. Raises a 503 `Problem` when there is none within a second, or it fails."""
+    """A connection out of the pool. Raises a 503 `Problem` when there is none within a second, or it fails.
+
+    A request that holds it for too long loses it: ending a silent link is the one way out of it that takes no time.
+    """
     pool = resources.running.pool
     with trouble_as_problem():
         async with pool.acquire(timeout=ACQUIRE_S) as connection:
-            yield connection
+            end = asyncio.get_running_loop().call_later(ANSWER_S, connection.terminate)
+            try:
+                yield connection
+            finally:
+                end.cancel()
 
 
 @asynccontextmanager
