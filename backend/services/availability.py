@@ -1,35 +1,23 @@
 """Free slots of a company, out of our own database; no calendar provider is ever asked.
 
-One statement reads all that the rules need, however many staff members and days there are, and
-`backend.domain.availability` does the rest.
+One statement reads what is booked and, when the process does not know them, the rules, however many staff members and
+days there are; `backend.domain.availability` does the rest.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 import msgspec
 
-from backend.domain.availability import (
-    ALTERNATIVE_DAYS,
-    Busy,
-    Calendar,
-    OfferRules,
-    Part,
-    Person,
-    Slot,
-    find_alternatives,
-    find_slots,
-)
-from backend.domain.opening import ExceptionRule, OpeningRules, WeeklySpans, WorkRules
-from backend.domain.vocabulary import ExceptionKind, RefusalReason
-from backend.domain.weeks import WEEKDAYS, Span, Week
+from backend.domain.availability import ALTERNATIVE_DAYS, Calendar, Slot, find_alternatives, find_slots
+from backend.domain.vocabulary import RefusalReason
 from backend.domain.zones import zone
 from backend.postgres.pools import Connection
+from backend.services.calendar_rows import READ_CALENDAR, Rows, RuleRows, calendar_of, with_busy
+from backend.services.calendar_rules import RULES, Place, Rules
 
 MOST_DAYS = 62
 """Longest time that one request may ask about."""
@@ -75,14 +63,16 @@ class ReadCalendar:
     """What was read for a request."""
 
     calendar: Calendar
-    names: dict[UUID, str]
-    """Of the staff members in it."""
+    """With what is booked."""
+    rules: Rules
+    """The same without, as the process keeps them."""
     person: UUID | None
     """The one asked for."""
-    slugs: dict[str, UUID]
-    """Of the staff members in it."""
-    version: int
-    """Of the company's calendar: rules read with the same one are the same."""
+
+    @property
+    def names(self) -> dict[UUID, str]:
+        """Of the staff members in it."""
+        return self.rules.names
 
 
 async def available(connection: Connection, request: AvailabilityRequest) -> tuple[Slot, ...]:
@@ -118,7 +108,14 @@ async def alternatives(connection: Connection, request: AvailabilityRequest, wan
 
 
 async def read_calendar(connection: Connection, request: AvailabilityRequest) -> ReadCalendar:
-    """All that the slots of a request depend on, in one statement. Raises NotOffered, asyncpg errors."""
+    """All that the slots of a request depend on, in one statement. Raises NotOffered, asyncpg errors.
+
+    Rules that the process knows are not sent again while the calendar's version is the same; what is booked always is.
+    """
+    place = Place(request.company_id, request.service, request.branch, request.called_branch_id)
+    kept = RULES.get(place, request.now)
+    if kept is not None and request.staff is not None and request.staff not in kept.slugs:
+        kept = None  # somebody else's rules do not tell whether there is such a person
     first, end = days_read(request)
     text: str = await connection.fetchval(
         READ_CALENDAR,
@@ -130,34 +127,50 @@ async def read_calendar(connection: Connection, request: AvailabilityRequest) ->
         first,
         end,
         request.now,
+        None if kept is None else kept.version,
+        None if kept is None else ",".join(map(str, kept.names)),
+        None if kept is None else kept.offer.service_id,
     )
-    return read_found(text, request)
-
-
-def read_found(text: str, request: AvailabilityRequest) -> ReadCalendar:
-    """What READ_CALENDAR answered. Raises NotOffered."""
-    found = msgspec.json.decode(text, type=_Found)
-    company, service, branch = found.company, found.service, found.branch
-    if company is not None and not company[1]:
+    found = msgspec.json.decode(text, type=Rows)
+    if found.company is not None and not found.company.is_active:
         raise NotOffered(RefusalReason.COMPANY_INACTIVE)
-    if company is None or service is None:
+    if found.company is None:
         raise NotOffered(RefusalReason.SERVICE_UNKNOWN)
-    if branch is None:
+    if found.rules is None:
+        assert kept is not None
+        rules, person = kept, None if request.staff is None else kept.slugs[request.staff]
+    else:
+        rules, person = _rules_of(found.rules, found.company.version, request), found.rules.person
+        if not found.company.is_own:
+            RULES.keep(place, rules)
+    _must_be_offered(rules.calendar, person)
+    return ReadCalendar(with_busy(rules.calendar, found.busy or {}), rules, person)
+
+
+def _rules_of(found: RuleRows, version: int, request: AvailabilityRequest) -> Rules:
+    """The rules in what was read. Raises NotOffered."""
+    if found.service is None:
+        raise NotOffered(RefusalReason.SERVICE_UNKNOWN)
+    if found.branch is None:
         raise NotOffered(RefusalReason.BRANCH_UNKNOWN)
     if request.staff is not None and found.person is None:
         raise NotOffered(RefusalReason.STAFF_UNKNOWN)
-    offer = _offer(service)
-    calendar = Calendar(branch.id, _opening(branch), offer, tuple(_person(one, service.id) for one in found.people))
-    needed = {part.skill for part in offer.parts if part.role == offer.parts[0].role}
-    if not any(needed <= person.skills and found.person in {None, person.id} for person in calendar.people):
-        raise NotOffered(RefusalReason.NOT_OFFERED)
-    return ReadCalendar(
-        calendar,
-        {person.id: person.name for person in found.people},
-        found.person,
-        {person.slug: person.id for person in found.people},
-        company[0],
+    today = request.now.astimezone(UTC).date()
+    return Rules(
+        calendar_of(found.service, found.branch, found.people),
+        version,
+        slugs={person.slug: person.id for person in found.people},
+        names={person.id: person.name for person in found.people},
+        since=min(today, request.first_day or today),
     )
+
+
+def _must_be_offered(calendar: Calendar, person: UUID | None) -> None:
+    """Raises NotOffered when nobody, or not the one asked for, can do the first role."""
+    parts = calendar.offer.parts
+    needed = {part.skill for part in parts if part.role == parts[0].role}
+    if not any(needed <= one.skills and person in {None, one.id} for one in calendar.people):
+        raise NotOffered(RefusalReason.NOT_OFFERED)
 
 
 def days_read(request: AvailabilityRequest) -> tuple[datetime, datetime]:
@@ -165,172 +178,3 @@ def days_read(request: AvailabilityRequest) -> tuple[datetime, datetime]:
     first = request.first_day or request.now.astimezone(UTC).date()
     midnight = datetime.combine(first, time(), UTC)
     return midnight - timedelta(days=3), midnight + timedelta(days=request.days + 3)
-
-
-# An appointment is at most a day long and has at most four hours of buffer on either side, so two days around what is
-# asked find all that reaches into it by the index on (company_id, staff_id, busy_from): `&&` cannot use an index here.
-# Exceptions are read from now on without end: they are few, and whoever keeps the rules needs all of them.
-READ_CALENDAR = """
-with service as materialized (
-    select * from services where company_id = $1 and slug = $2 and is_active
-), branch as materialized (
-    select * from branches
-    where company_id = $1 and is_active
-      and (slug = $3
-           or $3::text is null and (id = $4
-                                    or $4::uuid is null and (select count(*) from branches o
-                                                             where o.company_id = $1 and o.is_active) = 1))
-), segments as materialized (
-    select g.* from service s join service_segments g on g.company_id = $1 and g.service_id = s.id
-), needed as materialized (
-    select coalesce(g.skill_service_id, g.service_id) as id from segments g where not g.is_gap
-    union select s.id from service s where not exists (select from segments)
-), people as materialized (
-    select p.id, p.slug, p.name, (
-               select json_agg(o.service_id) from staff_services o
-               where o.company_id = $1 and o.staff_id = p.id and o.service_id in (select n.id from needed n)) as skills
-    from branch b
-    join staff_branches w on w.company_id = $1 and w.branch_id = b.id
-    join staff p on p.company_id = $1 and p.id = w.staff_id and p.is_bookable
-), taken as materialized (
-    select t.staff_id,
-           json_agg(floor(date_part('epoch', t.busy_from))::bigint order by t.busy_from, t.appointment_id) as starts,
-           json_agg(ceil(date_part('epoch', t.busy_until))::bigint order by t.busy_from, t.appointment_id) as ends,
-           json_agg(lower(t.seats) order by t.busy_from, t.appointment_id) as seats,
-           json_agg(t.service_id = s.id and not upper_inf(t.seats) order by t.busy_from, t.appointment_id) as same
-    from staff_time t
-    cross join service s
-    where t.company_id = $1 and t.staff_id = any (array(select p.id from people p where p.skills is not null))
-      and t.busy_from >= $6 and t.busy_from < $7
-      and (t.hold_expires_at is null or t.hold_expires_at > $8)
-    group by t.staff_id
-)
-select json_build_object(
-    'company', (select json_build_array(c.calendar_version, c.is_active) from companies c where c.id = $1),
-    'service', (select json_build_object(
-        'id', s.id, 'duration_min', s.duration_min, 'buffer_before_min', s.buffer_before_min,
-        'buffer_after_min', s.buffer_after_min, 'notice_min', s.notice_min, 'horizon_days', s.horizon_days,
-        'step_min', s.step_min, 'capacity', s.capacity,
-        'segments', coalesce((
-            select json_agg(json_build_array(g.duration_min, g.role, coalesce(g.skill_service_id, g.service_id))
-                            order by g.position)
-            from segments g), '[]')) from service s),
-    'branch', (select json_build_object(
-        'id', b.id, 'time_zone', b.time_zone, 'bundesland', b.bundesland, 'opening_hours', b.opening_hours,
-        'exceptions', coalesce((
-            select json_agg(json_build_array(e.kind, e.first_day, e.last_day, e.starts, e.ends))
-            from calendar_exceptions e
-            where e.company_id = $1 and e.branch_id = b.id and e.staff_id is null
-              and e.last_day >= least($6::timestamptz, $8::timestamptz)::date - 2), '[]')) from branch b),
-    'person', (select p.id from staff p where p.company_id = $1 and p.slug = $5),
-    'people', coalesce((select json_agg(json_build_object(
-        'id', p.id, 'slug', p.slug, 'name', p.name, 'skills', p.skills,
-        'hours', coalesce((
-            select json_agg(json_build_array(h.weekday, h.starts, h.ends) order by h.starts) from working_hours h
-            where h.company_id = $1 and h.staff_id = p.id and h.branch_id = b.id), '[]'),
-        'breaks', coalesce((
-            select json_agg(json_build_array(r.weekday, r.starts, r.ends) order by r.starts) from breaks r
-            where r.company_id = $1 and r.staff_id = p.id), '[]'),
-        'exceptions', coalesce((
-            select json_agg(json_build_array(e.kind, e.first_day, e.last_day, e.starts, e.ends))
-            from calendar_exceptions e
-            where e.company_id = $1 and e.staff_id = p.id and (e.branch_id is null or e.branch_id = b.id)
-              and e.last_day >= least($6::timestamptz, $8::timestamptz)::date - 2), '[]'),
-        'busy', (select json_build_array(k.starts, k.ends, k.seats, k.same) from taken k where k.staff_id = p.id)))
-        from people p cross join branch b where p.skills is not null), '[]'))::text
-"""
-"""company, service slug, branch slug, called branch, staff slug, from, until, now."""
-
-_RuleRow = tuple[ExceptionKind, date, date, time | None, time | None]
-_HourRow = tuple[int, time, time]
-
-
-class _Service(msgspec.Struct, frozen=True):
-    id: UUID
-    duration_min: int
-    buffer_before_min: int
-    buffer_after_min: int
-    notice_min: int
-    horizon_days: int
-    step_min: int
-    capacity: int
-    segments: list[tuple[int, str | None, UUID]]
-    """Minutes, role (None: a gap), skill."""
-
-
-class _Branch(msgspec.Struct, frozen=True):
-    id: UUID
-    time_zone: str
-    bundesland: str
-    opening_hours: Week
-    exceptions: list[_RuleRow]
-
-
-class _StaffMember(msgspec.Struct, frozen=True):
-    id: UUID
-    slug: str
-    name: str
-    skills: list[UUID]
-    hours: list[_HourRow]
-    breaks: list[_HourRow]
-    exceptions: list[_RuleRow]
-    busy: tuple[list[int], list[int], list[int], list[bool]] | None
-    """Starts, ends, seats, and whether the service asked for can be joined there; None: nothing."""
-
-
-class _Found(msgspec.Struct, frozen=True):
-    company: tuple[int, bool] | None
-    """Version of the calendar, and whether the company is active."""
-    service: _Service | None
-    branch: _Branch | None
-    person: UUID | None
-    people: list[_StaffMember]
-
-
-def _offer(found: _Service) -> OfferRules:
-    parts: list[Part] = []
-    at = 0
-    for minutes, role, skill in found.segments:
-        if role is not None:
-            parts.append(Part(role, skill, at * 60, minutes * 60))
-        at += minutes
-    return OfferRules(
-        service_id=found.id,
-        duration_s=found.duration_min * 60,
-        before_s=found.buffer_before_min * 60,
-        after_s=found.buffer_after_min * 60,
-        step_s=found.step_min * 60,
-        capacity=found.capacity,
-        notice_s=found.notice_min * 60,
-        horizon_days=found.horizon_days,
-        parts=tuple(parts) or (Part("", found.id, 0, found.duration_min * 60),),
-    )
-
-
-def _opening(found: _Branch) -> OpeningRules:
-    weekly = {number: found.opening_hours[day] for number, day in enumerate(WEEKDAYS, 1) if day in found.opening_hours}
-    return OpeningRules(found.time_zone, weekly or None, found.bundesland, _rules(found.exceptions))
-
-
-def _person(found: _StaffMember, service_id: UUID) -> Person:
-    work = WorkRules(_weekly(found.hours), _weekly(found.breaks), _rules(found.exceptions))
-    busy = () if found.busy is None else tuple(map(_busy(service_id), *found.busy))
-    return Person(found.id, frozenset(found.skills), work, busy)
-
-
-def _busy(service_id: UUID) -> Callable[[int, int, int, bool], Busy]:
-    return lambda starts, ends, seat, same: Busy(starts, ends, seat, service_id if same else None)
-
-
-def _rules(rows: Iterable[_RuleRow]) -> tuple[ExceptionRule, ...]:
-    return tuple(
-        ExceptionRule(kind, first, last, None if starts is None or ends is None else (starts, ends))
-        for kind, first, last, starts, ends in rows
-    )
-
-
-def _weekly(rows: Iterable[_HourRow]) -> WeeklySpans:
-    found: dict[int, list[Span]] = defaultdict(list)
-    for weekday, starts, ends in rows:
-        found[weekday].append((starts, ends))
-    return {weekday: tuple(spans) for weekday, spans in found.items()}

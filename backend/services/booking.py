@@ -38,7 +38,8 @@ from backend.services.booking_records import (
     SlotTaken,
     StaffNotOffering,
 )
-from backend.services.booking_rules import RULES, Able, Place, Rules, Wish, is_near, rules_for
+from backend.services.booking_rules import is_near, rules_for
+from backend.services.calendar_rules import RULES, Able, Place, Rules, Wish
 
 __all__ = [
     "AppointmentMissing",

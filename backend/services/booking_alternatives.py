@@ -8,7 +8,7 @@ from datetime import datetime
 from backend.domain.availability import Slot
 from backend.postgres.pools import Connection
 from backend.services.availability import AvailabilityRequest, NotOffered, alternatives
-from backend.services.booking_rules import Place
+from backend.services.calendar_rules import Place
 
 _Key = tuple[Place, str | None, datetime]
 _asked: dict[_Key, asyncio.Future[tuple[Slot, ...] | None]] = {}

@@ -33,7 +33,8 @@ from backend.services.booking_records import (
     SlotTaken,
     StaffNotOffering,
 )
-from backend.services.booking_rules import RULES, Able, Parts, Place, Rules, Wish, is_near, rules_for
+from backend.services.booking_rules import is_near, rules_for
+from backend.services.calendar_rules import RULES, Able, Parts, Place, Rules, Wish
 
 SETTLING = 5
 """So often a move is judged anew when the calendar's rules change under it."""

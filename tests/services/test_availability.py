@@ -15,15 +15,9 @@ from backend.domain.vocabulary import ExceptionKind, RefusalReason
 from backend.domain.weeks import parse_spans, parse_week
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, Pool, tenant
-from backend.services.availability import (
-    READ_CALENDAR,
-    AvailabilityRequest,
-    NotOffered,
-    alternatives,
-    available,
-    days_read,
-)
+from backend.services.availability import AvailabilityRequest, NotOffered, alternatives, available, days_read
 from backend.services.booking import Booked, BookingRequest, book
+from backend.services.calendar_rows import READ_CALENDAR
 from backend.services.companies import (
     BranchDeclaration,
     BranchException,
@@ -294,10 +288,13 @@ async def test_appointments_are_found_by_index_among_many(
     request = studio.request(days=14)
     arguments = (request.company_id, request.service, request.branch, None, None, *days_read(request), request.now)
     async with tenant(studio.pool, studio.company_id) as connection:
+        version = await connection.fetchval("select calendar_version from companies where id = $1", studio.company_id)
+        service = await connection.fetchval("select id from services where slug = 'schnitt'")
         for mode in ("force_custom_plan", "force_generic_plan"):
             await connection.execute(f"set local plan_cache_mode = {mode}")
-            rows = await connection.fetch(f"explain {READ_CALENDAR}", *arguments)
-            plan = "\n".join(row[0] for row in rows)
-            assert "Seq Scan on appointments" not in plan, mode
-            assert "Seq Scan on staff_time" not in plan, mode
-            assert "staff_time_staff" in plan, plan
+            for known in ((None, None, None), (version, ",".join(map(str, studio.staff)), service)):
+                rows = await connection.fetch(f"explain {READ_CALENDAR}", *arguments, *known)
+                plan = "\n".join(row[0] for row in rows)
+                assert "Seq Scan on appointments" not in plan, mode
+                assert "Seq Scan on staff_time" not in plan, mode
+                assert "staff_time_staff" in plan, plan
