@@ -18,6 +18,12 @@ INBOX_KEPT = timedelta(days=90)
 """Life of a processed delivery. Longer than any provider goes on delivering, since the row is also what recognises a
 duplicate; unprocessed deliveries stay."""
 
+NOTIFICATIONS_KEPT = timedelta(days=90)
+"""Life of what is known about a message to a customer."""
+
+FUNCTION_CALLS_KEPT = timedelta(days=1)
+"""Life of an answer to a tool call. No call lasts so long, and answers name people."""
+
 AT_MOST = 1_000
 """Rows in one transaction."""
 
@@ -88,6 +94,18 @@ async def purge_rejects(connection: Connection) -> int:
 async def prune_inbox(connection: Connection) -> int:
     """Delete deliveries whose effect has been in the database for long enough; how many."""
     pruned: int = await connection.fetchval("select prune_webhook_inbox($1, $2)", INBOX_KEPT, AT_MOST)
+    return pruned
+
+
+async def prune_notifications(connection: Connection) -> int:
+    """Delete what is known about messages that were sent, or not, long ago; how many."""
+    pruned: int = await connection.fetchval("select prune_notifications($1, $2)", NOTIFICATIONS_KEPT, AT_MOST)
+    return pruned
+
+
+async def prune_function_calls(connection: Connection) -> int:
+    """Delete answers to tool calls that nobody will repeat any more; how many."""
+    pruned: int = await connection.fetchval("select prune_function_calls($1, $2)", FUNCTION_CALLS_KEPT, AT_MOST)
     return pruned
 
 
