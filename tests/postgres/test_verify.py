@@ -10,7 +10,7 @@ import pytest
 
 from backend.domain.vocabulary import AppointmentEvent
 from backend.postgres.address import Role
-from backend.postgres.verify import check_schema, verify
+from backend.postgres.verify import check_double_bookings, check_schema, verify
 from tests.databases import OpenConnection, OwnConnection, SuperuserConnection
 
 STARTS = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -103,7 +103,7 @@ async def test_appointments_that_equal_their_events_pass(
 
     checks = await verify(await open_connection(Role.CONSOLE))
 
-    assert [check.broken for check in checks] == [0, 0, 0, 0]
+    assert [check.broken for check in checks] == [0, 0, 0, 0, 0]
     assert {check.name: check.looked_at for check in checks}["appointments equal their events"] == 3
 
 
@@ -142,7 +142,6 @@ async def test_a_double_booking_past_the_constraint_is_found(
 ) -> None:
     first = await appointment(superuser)
     second = await appointment(superuser, starts=STARTS + timedelta(minutes=15))
-    await superuser.execute("alter table appointments drop constraint appointments_no_double_booking")
     await superuser.execute(
         "set session_replication_role = replica;"
         "update appointments set staff_id = (select staff_id from appointments limit 1)"
@@ -151,6 +150,26 @@ async def test_a_double_booking_past_the_constraint_is_found(
     checks = {check.name: check for check in await verify(await open_connection(Role.CONSOLE))}
 
     assert checks["no double booking"].differences == (f"appointments {first} and {second} overlap",)
+    assert checks["staff are busy as their appointments say"].differences == (
+        f"appointment {second}: part 1 is missing in staff_time",
+        f"appointment {second}: part 1 is wrong in staff_time",
+    )
+
+
+async def test_a_course_that_is_shared_is_no_double_booking_and_another_service_beside_it_is_one(
+    open_connection: OpenConnection, superuser: OwnConnection
+) -> None:
+    shared = "set session_replication_role = replica; update appointments set capacity = 2"
+    first = await appointment(superuser)
+    second = await appointment(superuser, starts=STARTS + timedelta(minutes=15))
+    await superuser.execute(f"{shared}, staff_id = (select staff_id from appointments limit 1)")
+    await superuser.execute("update appointments set service_id = (select service_id from appointments limit 1)")
+    await superuser.execute("update appointments set seat = 2 where id = $1", second)
+    connection = await open_connection(Role.CONSOLE)
+
+    assert (await check_double_bookings(connection)).broken == 0
+    await superuser.execute("update appointments set seat = 1")
+    assert (await check_double_bookings(connection)).differences == (f"appointments {first} and {second} overlap",)
 
 
 async def test_a_processed_event_without_its_call_is_found(

@@ -6,6 +6,9 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
 from itertools import permutations
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -22,11 +25,11 @@ from backend.queue.jobs import BOOK, HANDLERS, handlers_of, queue_of
 from backend.queue.port import NewJob
 from backend.services.booking import BookingRequest
 from backend.services.companies import apply_company
-from backend.services.confirmations import Outbox
 from backend.services.inbox import store
+from backend.services.notifications.file_channel import FileChannel
 from tests.databases import OpenConnection
 from tests.queue.scenes import OwnConnection, config_for, put, until, working
-from tests.services.conftest import SALON
+from tests.services.conftest import OPEN_SALON
 
 ASKED_AT = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
 SLOT = (ASKED_AT + timedelta(days=3)).replace(hour=10, minute=0, second=0)
@@ -97,15 +100,16 @@ class House:
         count: int = await self.watch.fetchval(f"select count(*) from {table} where {condition}")
         return count
 
-    def confirmations(self) -> list[dict[str, object]]:
+    def confirmations(self) -> list[EmailMessage]:
         """What lies in the outbox."""
-        return [json.loads(path.read_text()) for path in sorted(self.outbox.rglob("*.json"))]
+        files = sorted(self.outbox.rglob("confirmed-*.eml"))
+        return [message_from_bytes(path.read_bytes(), policy=default) for path in files]
 
 
 @pytest.fixture
 async def house(database: PostgresAddress, open_connection: OpenConnection, tmp_path: Path) -> AsyncIterator[House]:
     connections = {role: await open_connection(role) for role in (Role.WORKER, Role.WATCH, Role.SETUP, Role.API)}
-    applied = await apply_company(connections[Role.SETUP], SALON)
+    applied = await apply_company(connections[Role.SETUP], OPEN_SALON)
     async with all_working(database, tmp_path / "outbox"):
         yield House(applied.company_id, connections, tmp_path / "outbox")
 
@@ -135,9 +139,9 @@ async def test_a_delivered_call_becomes_a_call_a_customer_an_appointment_and_a_c
     assert appointment["customer_id"] == call["customer_id"] is not None
     assert await house.count("webhook_inbox", "state = 'processed'") == 3
     (confirmation,) = house.confirmations()
-    assert confirmation["appointment"] == str(appointment["id"])
-    assert confirmation["to"] == {"name": "Hans Müller", "email": None, "phone": "+4917012345678"}
-    assert confirmation["service"] == "Schnitt"
+    assert str(appointment["id"]) in confirmation["Message-ID"]
+    assert (confirmation["To"], confirmation["X-AskPro-Phone"]) == (None, "+4917012345678")
+    assert "Guten Tag Hans Müller" in confirmation.get_body().get_content()
     assert await house.count("held_jobs") == 0
 
 
@@ -358,8 +362,8 @@ async def test_refused_deliveries_are_deleted_when_their_time_is_over(house: Hou
 def test_a_confirmation_stays_in_the_outbox_for_thirty_days(tmp_path: Path, days: int) -> None:
     day = tmp_path / (datetime.now(UTC).date() - timedelta(days=days)).isoformat()
     day.mkdir()
-    (day / "x.json").write_text("{}")
+    (day / "x.eml").write_text("")
     (tmp_path / "notes").mkdir()
-    assert Outbox(tmp_path).prune(datetime.now(UTC).date()) == (days > 30)
+    assert FileChannel(tmp_path).prune(datetime.now(UTC).date()) == (days > 30)
     assert day.exists() == (days <= 30)
     assert (tmp_path / "notes").exists()

@@ -145,9 +145,11 @@ async def test_every_reason_of_refusal_is_one_that_the_database_knows(salon: Sal
 
 
 async def test_without_a_branch_the_one_that_was_called_is_meant(salon: Salon) -> None:
-    answer = await salon.book(salon.request(branch=None, called_branch_id=salon.branches["nord"], staff=None))
+    evening = SLOT + timedelta(hours=12)
+    called = salon.branches["nord"]
+    answer = await salon.book(salon.request(branch=None, called_branch_id=called, staff=None, starts_at=evening))
     assert isinstance(answer, Booked)
-    assert answer.staff_id == salon.staff["emil"]
+    assert answer.staff_id == salon.staff["ben"]
 
 
 async def test_a_time_without_offset_is_wall_time_at_the_branch(salon: Salon) -> None:

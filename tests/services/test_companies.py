@@ -16,7 +16,7 @@ from backend.services.companies import (
     apply_company,
     read_declaration,
 )
-from tests.services.conftest import SALON, Salon
+from tests.services.conftest import OPEN_SALON, SALON, Salon
 
 TOML = b"""
 slug = "praxis"
@@ -88,7 +88,7 @@ async def test_who_is_no_longer_declared_can_not_be_booked_and_comes_back_when_d
         ("remove", "services", "farbe"),
     }
     assert isinstance(await salon.book(salon.request()), Refused)
-    await apply_company(setup, SALON)
+    await apply_company(setup, OPEN_SALON)
     assert isinstance(await salon.book(salon.request("call:two")), Booked)
 
 

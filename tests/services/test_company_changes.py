@@ -29,7 +29,7 @@ from backend.services.companies import (
     apply_company,
 )
 from tests.databases import OpenConnection
-from tests.services.conftest import SALON, Salon
+from tests.services.conftest import OPEN_SALON, SALON, Salon
 
 replace = msgspec.structs.replace
 
@@ -201,7 +201,7 @@ async def test_every_change_of_the_calendar_raises_its_version_and_nothing_else_
         return found
 
     before = await version()
-    await apply_company(setup, SALON)
+    await apply_company(setup, OPEN_SALON)
     await apply_company(setup, FULL, dry_run=True)
     await salon.book(salon.request())
     assert await version() == before
