@@ -86,6 +86,11 @@ class ProviderUnreachable(ProviderError):
 class Clock(Protocol):
     """Time as a client sees it."""
 
+    @property
+    def speed(self) -> float:
+        """How many of its seconds pass in one of the machine's."""
+        ...
+
     def monotonic(self) -> float:
         """Seconds that only ever go forward."""
         ...
@@ -103,11 +108,16 @@ class SystemClock:
     """The machine's own time, or one that runs `speed` times as fast (for trials that cannot wait)."""
 
     def __init__(self, speed: float = 1.0) -> None:
-        self.speed = speed
+        self._speed = speed
+
+    @property
+    def speed(self) -> float:
+        """How many of its seconds pass in one of the machine's."""
+        return self._speed
 
     def monotonic(self) -> float:
         """Seconds that only ever go forward."""
-        return time.monotonic() * self.speed
+        return time.monotonic() * self._speed
 
     def now(self) -> datetime:
         """The time of day; never faster than it is."""
@@ -115,7 +125,7 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Let so many of this clock's seconds pass."""
-        await asyncio.sleep(seconds / self.speed)
+        await asyncio.sleep(seconds / self._speed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +231,11 @@ class ProviderClient:
             await self._http.aclose()
             self._http = None
 
+    def wait_s(self, bearer: str | None = None) -> float:
+        """Seconds until a call with this key may be made at all; 0 when it may now."""
+        until = self._quiet.get(_account(bearer), 0.0)
+        return max(self.breaker.retry_after_s, until - self.clock.monotonic(), 0.0)
+
     async def call(
         self,
         method: str,
@@ -242,7 +257,7 @@ class ProviderClient:
         may_repeat = method == "GET" if repeatable is None else repeatable
         content = None if json is None else msgspec.json.encode(json)
         request = _Request(method, path, endpoint, bearer, content, params, headers or {})
-        account = sha256((bearer or "").encode()).digest()
+        account = _account(bearer)
         attempt = 1
         while True:
             self._be_quiet(account)
@@ -354,6 +369,10 @@ class ProviderClient:
         reason = f"answered {status} {_detail(body)}".rstrip()
         # A redirect or a strange status is no promise that nothing happened.
         raise ProviderUnreachable(reason, may_have_acted=True)
+
+
+def _account(bearer: str | None) -> bytes:
+    return sha256((bearer or "").encode()).digest()
 
 
 async def _bounded(response: httpx.Response) -> bytes:

@@ -19,6 +19,7 @@ from backend.services.company_checks import mistakes_in
 from backend.services.company_declarations import (
     BranchDeclaration,
     BranchException,
+    CalcomRules,
     CallbackRules,
     CompanyDeclaration,
     CompanySettings,
@@ -50,6 +51,7 @@ __all__ = [
     "AppliedCompany",
     "BranchDeclaration",
     "BranchException",
+    "CalcomRules",
     "CallbackRules",
     "ChangedMeanwhile",
     "CompanyChange",
@@ -194,7 +196,9 @@ async def _company(connection: Connection, wanted: CompanyDeclaration, stored: S
 
 
 def _settings(declaration: CompanyDeclaration) -> CompanySettings:
-    return CompanySettings(notifications=declaration.notifications, callbacks=declaration.callbacks)
+    return CompanySettings(
+        notifications=declaration.notifications, callbacks=declaration.callbacks, calcom=declaration.calcom
+    )
 
 
 async def _refuse_zones(connection: Connection, declaration: CompanyDeclaration, stored: StoredCompany | None) -> None:

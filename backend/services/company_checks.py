@@ -115,6 +115,7 @@ def _notifications(declaration: CompanyDeclaration) -> Iterator[Mistake]:
     for table, field, address in (
         ("notifications", "reply_to", rules.reply_to),
         ("callbacks", "email", declaration.callbacks.email),
+        ("calcom", "attendee_email", declaration.calcom.attendee_email),
     ):
         if address and usable_address(address) is None:
             yield Mistake((table, field), f'`{field}` is "{address}", which is no e-mail address')
@@ -184,6 +185,12 @@ def _person(
                 yield Mistake((*path, field, number), f"{person.slug} {what.format(slug)}{perhaps(slug, right)}")
         for number, twice in _repeated(slugs):
             yield Mistake((*path, field, number), f"`{field}` of {person.slug} has {twice} twice")
+    for slug in person.calcom_event_types:
+        if slug not in person.services:
+            yield Mistake(
+                (*path, "calcom_event_types", slug),
+                f"`calcom_event_types`: {person.slug} does not offer {slug}{perhaps(slug, person.services)}",
+            )
     for slug in person.hours:
         if slug not in person.branches:
             yield Mistake(

@@ -145,6 +145,8 @@ class StaffDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Where the person may work."""
     services: tuple[str, ...]
     """What the person can do."""
+    calcom_event_types: dict[str, Annotated[int, msgspec.Meta(ge=1, le=2**53)]] = {}
+    """By service, the person's own event type at Cal.com, where it is not the service's."""
     hours: dict[str, Week] = {}
     """Working hours: as in "Mon-Fri 09:00-17:00" for all of the person's branches, or a table by branch."""
     breaks: Week = {}
@@ -211,6 +213,8 @@ class CompanyDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Confirmations, reminders and the like."""
     callbacks: CallbackRules = CallbackRules()
     """Until when it calls back."""
+    calcom: CalcomRules = CalcomRules()
+    """Whether and how its appointments are written to Cal.com."""
     branches: tuple[BranchDeclaration, ...]
     """Its places."""
     services: tuple[ServiceDeclaration, ...]
@@ -224,6 +228,7 @@ class CompanySettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     notifications: NotificationRules = NotificationRules()
     callbacks: CallbackRules = CallbackRules()
+    calcom: CalcomRules = CalcomRules()
 
 
 @cache

@@ -125,6 +125,7 @@ def _told_company(company: CompanyDeclaration) -> _Told:
         "agents": company.agents,
         **_told_rules("notifications", company.notifications),
         **_told_rules("callbacks", company.callbacks),
+        **_told_rules("calcom", company.calcom),
     }
 
 
@@ -142,6 +143,8 @@ def _told(item: msgspec.Struct, *, defaults: bool = True) -> _Told:
             continue
         if info.name == "hours":
             found |= {f"hours at {branch}": format_week(week) for branch, week in value.items()}
+        elif info.name == "calcom_event_types":
+            found |= {f"calcom_event_types.{service}": str(number) for service, number in value.items()}
         elif info.name in {"opening_hours", "breaks"}:
             found[info.name] = format_week(value)
         else:

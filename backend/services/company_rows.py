@@ -108,7 +108,7 @@ OWNED = (
 
 LINKS = (
     Table("staff_branches", (_STAFF, _BRANCH)),
-    Table("staff_services", (_STAFF, _SERVICE)),
+    Table("staff_services", (_STAFF, _SERVICE), (Column("calcom_event_type_id", "bigint", nullable=True),)),
     Table("working_hours", (_STAFF, _BRANCH, Column("weekday", "smallint"), *_SPAN)),
     Table("breaks", (_STAFF, Column("weekday", "smallint"), *_SPAN)),
     Table(
@@ -198,7 +198,10 @@ def _add_service(rows: Rows, service: ServiceDeclaration) -> None:
 def _add_person(rows: Rows, person: StaffDeclaration) -> None:
     rows["staff"].append({"slug": person.slug, "name": person.name, "is_bookable": person.bookable})
     rows["staff_branches"] += [{"staff": person.slug, "branch": branch} for branch in person.branches]
-    rows["staff_services"] += [{"staff": person.slug, "service": service} for service in person.services]
+    rows["staff_services"] += [
+        {"staff": person.slug, "service": service, "calcom_event_type_id": person.calcom_event_types.get(service)}
+        for service in person.services
+    ]
     for branch, week in person.hours.items():
         rows["working_hours"] += [{"staff": person.slug, "branch": branch, **span} for span in _week_rows(week)]
     rows["breaks"] += [{"staff": person.slug, **span} for span in _week_rows(person.breaks)]
@@ -249,6 +252,7 @@ def declaration_of(
         agents=_strings(rows["agents"], "agent_id", "branch", None),
         notifications=settings.notifications,
         callbacks=settings.callbacks,
+        calcom=settings.calcom,
         branches=tuple(_branch(row, rows, exceptions, company["time_zone"]) for row in rows["branches"]),
         services=tuple(_service(row, rows) for row in rows["services"]),
         staff=tuple(_person(row, rows, exceptions) for row in rows["staff"]),
@@ -308,6 +312,11 @@ def _person(row: Row, rows: Rows, exceptions: _Exceptions) -> StaffDeclaration:
         name=str(row["name"]),
         branches=branches,
         services=_strings(rows["staff_services"], "service", "staff", slug),
+        calcom_event_types={
+            str(row["service"]): msgspec.convert(row["calcom_event_type_id"], int)
+            for row in rows["staff_services"]
+            if row["staff"] == slug and row["calcom_event_type_id"] is not None
+        },
         hours={branch: _week(spans) for branch, spans in hours.items()},
         breaks=_week([span for span in rows["breaks"] if span["staff"] == slug]),
         exceptions=tuple(one for (staff, _), several in exceptions.items() if staff == slug for one in several),

@@ -60,6 +60,8 @@ def _pair(key: str, value: object) -> Iterator[str]:
         yield f"{key} = {_text(format_week(value))}"
     elif key == "hours" and isinstance(value, tuple):
         yield f"{key} = {_text(format_spans(value))}"
+    elif key == "calcom_event_types" and isinstance(value, dict):
+        yield from (f"{key}.{service} = {_value(number)}" for service, number in value.items())
     elif isinstance(value, dict):
         for branch, week in value.items():
             yield f"{key}.{branch} = {_text(format_week(week))}"

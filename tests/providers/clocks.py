@@ -11,6 +11,8 @@ NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 class HandClock:
     """Sleeping on it passes its time at once, and is remembered."""
 
+    speed = 1.0
+
     def __init__(self) -> None:
         self.passed_s = 0.0
         self.slept: list[float] = []

@@ -124,11 +124,13 @@ def _person(draw: st.DrawFn, slug: str, branches: tuple[str, ...], services: tup
     mine = tuple(draw(st.lists(st.sampled_from(branches), unique=True)))
     # Somebody at two branches works in the morning at one and in the afternoon at the other.
     hours = {branch: draw(_weeks(6 + 5 * number, 10 + 5 * number)) for number, branch in enumerate(mine)}
+    offered = tuple(draw(st.lists(st.sampled_from(services), unique=True)))
     return StaffDeclaration(
         slug=slug,
         name=draw(_name),
         branches=mine,
-        services=tuple(draw(st.lists(st.sampled_from(services), unique=True))),
+        services=offered,
+        calcom_event_types={service: draw(st.integers(1, 2**40)) for service in offered if draw(st.booleans())},
         hours=hours,
         breaks=draw(_weeks(9, 14)),
         exceptions=tuple(one for one in draw(_exceptions(StaffException, mine)) if isinstance(one, StaffException)),

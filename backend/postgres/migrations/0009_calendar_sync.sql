@@ -13,9 +13,7 @@ alter table job_runs add constraint job_runs_outcome_check
 
 -- Who syncs, and with what --------------------------------------------------------------------------------------------
 
-alter table companies add column calcom jsonb;
-comment on column companies.calcom is
-    'how its appointments are written to Cal.com: {"api_key_secret", "attendee_email", "allow_conflicts"}; null: not';
+-- A company syncs when its settings name a key (backend.services.company_declarations.CalcomRules).
 alter table staff_services add column calcom_event_type_id bigint check (calcom_event_type_id > 0);
 comment on column staff_services.calcom_event_type_id is 'of this person for this service; null: the service''s own';
 
@@ -82,7 +80,7 @@ as $$
                now(), jsonb_build_object('company', company), 'calendar:' || appointment_id || ':' || round, 'queued'
         from noted
         order by appointment_id
-        on conflict (dedupe_key) where status in ('queued', 'picked') do nothing
+        on conflict (dedupe_key) where status in ('queued', 'picked') and dedupe_key is not null do nothing
         returning id, entrypoint, priority
     ), logged as (
         insert into pgqueuer_log (job_id, status, entrypoint, priority)
@@ -103,7 +101,7 @@ begin
             select e.company_id, e.appointment_id, max(e.version) as version
             from appended e
             where e.kind not in ('held', 'started', 'completed', 'no_show')
-              and e.company_id in (select c.id from companies c where c.calcom is not null)
+              and e.company_id in (select c.id from companies c where c.settings #>> '{calcom,api_key_secret}' <> '')
             group by e.company_id, e.appointment_id
         )
         select l.company_id, array_agg(l.appointment_id order by l.appointment_id) as appointments,

@@ -1,0 +1,30 @@
+"""The job that writes an appointment behind to Cal.com."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+
+from backend.queue.context import JobContext
+from backend.queue.failures import Later
+from backend.services.calendar_sync import CalendarWaits, sync_appointment
+
+CALENDAR_SYNC = "default.calendar_sync"
+
+
+class ToSync(msgspec.Struct, frozen=True):
+    """Payload of the job."""
+
+    appointment_id: UUID
+
+
+async def sync_calendar(context: JobContext) -> None:
+    """Make the calendar show the appointment as it is now."""
+    wanted = context.read(ToSync)
+    try:
+        pushed = await sync_appointment(context.tenant, context.providers, context.company_id, wanted.appointment_id)
+    except CalendarWaits as waits:
+        raise Later(waits.seconds, str(waits)) from waits
+    if pushed is not None:
+        context.changed("appointments")
