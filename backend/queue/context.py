@@ -13,6 +13,7 @@ import msgspec
 from backend.postgres.pools import Connection, Pool
 from backend.queue.claims import Claim
 from backend.queue.failures import ClaimLost, Permanent
+from backend.services.notifications.channel import Channel
 
 T = TypeVar("T")
 
@@ -27,14 +28,24 @@ class TransactionAborted(Exception):
 class JobContext:
     """One run of one job."""
 
-    def __init__(self, claim: Claim, worker_id: UUID, pool: Pool, outbox: Path | None = None) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        worker_id: UUID,
+        pool: Pool,
+        *,
+        outbox: Path | None = None,
+        channel: Channel | None = None,
+    ) -> None:
         self.job_id = claim.job_id
         self.entrypoint = claim.entrypoint
         self.attempt = claim.attempt
         """1 for the first."""
         self.payload = claim.payload
         self.outbox = outbox
-        """The directory into which confirmations go; None drops them."""
+        """The directory into which messages go that are not sent, or None."""
+        self.channel = channel
+        """What carries messages to people; None: nobody is told anything."""
         self.domains: set[str] = set()
         """Snapshot domains that this run changed."""
         self._company_id = claim.company_id

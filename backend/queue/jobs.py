@@ -16,21 +16,22 @@ import msgspec
 from backend.domain.vocabulary import Provider, QueueName
 from backend.postgres.pools import Connection
 from backend.providers.delivery import Malformed
+from backend.queue import notification_jobs
 from backend.queue.context import Handler, JobContext
 from backend.queue.failures import Permanent
 from backend.queue.port import JobQueue, NewJob
 from backend.queue.retention import AT_MOST, PRUNERS
 from backend.queue.turns import Turns
 from backend.services import housekeeping
-from backend.services.booking import Booked, BookingRequest, book
+from backend.services.booking import BookingRequest, Refused, book
 from backend.services.calendar_bookings import fold_booking_event
+from backend.services.callbacks import date_callback
 from backend.services.calls import fold_call_events
-from backend.services.confirmations import Outbox, read_confirmation
+from backend.services.notifications.file_channel import FileChannel
 
 RETELL_CALL = "webhooks.retell_call"
 CALCOM_BOOKING = "webhooks.calcom_booking"
 BOOK = "appointments.book"
-BOOKING_CONFIRMED = "notifications.booking_confirmed"
 CLOSE_STALE_CALLS = "default.close_stale_calls"
 RELEASE_HOLDS = "default.release_holds"
 PURGE_REJECTS = "default.purge_rejects"
@@ -52,13 +53,6 @@ class Delivered(msgspec.Struct, frozen=True):
     inbox_id: UUID
     subject: str
     """The provider's id of the call or booking."""
-
-
-class Confirmed(msgspec.Struct, frozen=True):
-    """Payload of a confirmation's job."""
-
-    appointment_id: UUID
-    version: int
 
 
 async def fold_retell_call(context: JobContext) -> None:
@@ -99,23 +93,9 @@ async def book_appointment(context: JobContext) -> None:
         raise Permanent("the request is another company's")
     async with context.tenant() as connection:
         result = await book(connection, request)
-        if isinstance(result, Booked) and result.is_new:
-            confirmed = Confirmed(result.appointment_id, result.version)
-            await queue.enqueue(
-                connection, [NewJob(BOOKING_CONFIRMED, msgspec.json.encode(confirmed), context.company_id)]
-            )
+        if isinstance(result, Refused) and result.callback_id is not None and result.is_new:
+            await date_callback(connection, context.company_id, result.callback_id)
     context.changed("appointments", "calls")
-
-
-async def confirm_booking(context: JobContext) -> None:
-    """Put the confirmation of an appointment into the outbox."""
-    confirmed = context.read(Confirmed)
-    async with context.tenant() as connection:
-        confirmation = await read_confirmation(
-            connection, context.company_id, confirmed.appointment_id, confirmed.version
-        )
-    if confirmation is not None and context.outbox is not None:
-        await asyncio.to_thread(Outbox(context.outbox).put, confirmation)
 
 
 async def close_stale_calls(context: JobContext) -> None:
@@ -137,10 +117,10 @@ async def purge_rejects(context: JobContext) -> None:
 
 async def retention(context: JobContext) -> None:
     """Delete what has been kept for long enough, a thousand rows at a time."""
-    for prune in (*PRUNERS, housekeeping.prune_inbox):
+    for prune in (*PRUNERS, housekeeping.prune_inbox, housekeeping.prune_notifications):
         await _until_little_is_left(context, prune)
     if context.outbox is not None:
-        await asyncio.to_thread(Outbox(context.outbox).prune, datetime.now(UTC).date())
+        await asyncio.to_thread(FileChannel(context.outbox).prune, datetime.now(UTC).date())
 
 
 async def _for_each_company(context: JobContext, work: Callable[[Connection, UUID], Awaitable[int]]) -> int:
@@ -167,7 +147,12 @@ HANDLERS: Mapping[str, Handler] = {
     RETELL_CALL: fold_retell_call,
     CALCOM_BOOKING: fold_calcom_booking,
     BOOK: book_appointment,
-    BOOKING_CONFIRMED: confirm_booking,
+    notification_jobs.REMINDERS_DUE: notification_jobs.reminders_due,
+    notification_jobs.REMINDER: notification_jobs.remind,
+    notification_jobs.FOLLOW_UP: notification_jobs.follow_up,
+    notification_jobs.BOOKING_CONFIRMED: notification_jobs.follow_up,
+    notification_jobs.CALLBACKS_OVERDUE: notification_jobs.callbacks_overdue,
+    notification_jobs.CALLBACK_OVERDUE: notification_jobs.tell_overdue,
     CLOSE_STALE_CALLS: close_stale_calls,
     RELEASE_HOLDS: release_holds,
     PURGE_REJECTS: purge_rejects,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backend.postgres.pools import Connection
-from backend.queue import jobs
+from backend.queue import jobs, notification_jobs
 from backend.queue.port import JobQueue, NewJob
 
 
@@ -29,6 +29,8 @@ class Periodic:
 
 SCHEDULE = (
     Periodic(jobs.RELEASE_HOLDS, timedelta(seconds=30)),
+    Periodic(notification_jobs.REMINDERS_DUE, timedelta(seconds=30)),
+    Periodic(notification_jobs.CALLBACKS_OVERDUE, timedelta(minutes=1)),
     Periodic(jobs.CLOSE_STALE_CALLS, timedelta(minutes=1)),
     Periodic(jobs.PURGE_REJECTS, timedelta(minutes=10)),
     Periodic(jobs.RETENTION, timedelta(hours=1)),

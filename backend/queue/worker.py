@@ -33,6 +33,9 @@ from backend.queue.outages import TRANSIENT, Patience, insist
 from backend.queue.policies import DEQUEUE_WAIT_S, HEARTBEAT_S, POLICIES, QueuePolicy
 from backend.queue.roster import BEAT_S, Figures, Roster
 from backend.queue.watchdog import Watchdog
+from backend.services.notifications.channel import Channel
+from backend.services.notifications.file_channel import FileChannel
+from backend.services.notifications.smtp_channel import SmtpChannel, SmtpServer
 from backend.valkey.notices import Notices
 
 logger = logging.getLogger(__name__)
@@ -65,7 +68,9 @@ class WorkerConfig:
     node: str
     version: str
     outbox: Path | None = None
-    """The directory into which confirmations go; None drops them."""
+    """The directory into which messages go when there is no mail server."""
+    mail: SmtpServer | None = None
+    """The server that messages are handed to; None: they go into the directory."""
     policy: QueuePolicy | None = None
     """None: the queue's own."""
     lease_s: float = HEARTBEAT_S
@@ -133,6 +138,9 @@ class Worker:
             self._notices = Notices(self._config.valkey_url) if self._config.valkey_url else None
             if self._notices is not None:
                 stack.push_async_callback(self._notices.aclose)
+            self._channel = _channel(self._config)
+            if self._channel is not None:
+                stack.push_async_callback(self._channel.close)
             self._claims = Claims(
                 engine_pool,
                 self.id,
@@ -288,7 +296,9 @@ class Worker:
 
     async def _run(self, run: Run) -> None:
         run.began = time.monotonic()
-        context = JobContext(run.claim, self.id, self._job_pool, self._config.outbox)
+        context = JobContext(
+            run.claim, self.id, self._job_pool, outbox=self._config.outbox, channel=self._channel
+        )
         ending = await self._executor.execute(run, context)
         if ending.outcome is RunOutcome.DONE:
             self._done += 1
@@ -418,3 +428,10 @@ class Worker:
         deadline = time.monotonic() + limit_s
         while self._runs and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(set(self._runs), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _channel(config: WorkerConfig) -> Channel | None:
+    """What carries messages: the mail server, else the directory."""
+    if config.mail is not None:
+        return SmtpChannel(config.mail)
+    return None if config.outbox is None else FileChannel(config.outbox)

@@ -15,6 +15,7 @@ from backend.domain.vocabulary import CallOutcome, Provider
 from backend.postgres.pools import Connection
 from backend.providers.retell.events import read_call_event
 from backend.services.booking import CALLBACK_DUE, BookingRequest
+from backend.services.callbacks import date_callback
 from backend.services.customers import Caller, arguments, caller
 
 _WISH_OUTCOMES = frozenset({None, CallOutcome.BOOKED, CallOutcome.UNKNOWN})
@@ -76,13 +77,14 @@ _SAVE = """
         from saved
         where $31::text is not null and not coalesce((select 'callback' = any (outcomes) from acted), false)
         on conflict (company_id, call_id, reason) do nothing
+        returning id
     ), marked as (
         update webhook_inbox set state = 'processed', processed_at = clock_timestamp(), error = null
         where id = any ($33) and state in ('accepted', 'held')
         returning id
     )
     select saved.id, (select customer_id from who) as customer_id, is_booked or is_refused as is_settled,
-           (select count(*) from marked) as deliveries
+           (select count(*) from marked) as deliveries, (select id from requested) as callback_id
     from saved, settled
 """
 
@@ -101,7 +103,8 @@ async def fold_call_events(
     the wish, which is met when they booked, moved or cancelled something.
     Beyond that the result depends on the set of deliveries only, so it may run in any order, twice, or at once with
     itself.
-    Two round trips in the caller's transaction, which must be the company's. None when there is no delivery.
+    Two round trips in the caller's transaction, which must be the company's; three more when the caller is to be called
+    back. None when there is no delivery.
     Raises `Malformed` for a stored body that can't be read, asyncpg errors otherwise.
     """
     key = booking_key(provider_call_id)
@@ -143,6 +146,8 @@ async def fold_call_events(
         [delivery["inbox_id"] for delivery in deliveries],
     )
     assert row is not None
+    if row["callback_id"] is not None:
+        await date_callback(connection, company_id, row["callback_id"])
     booking = (
         None
         if row["is_settled"]
