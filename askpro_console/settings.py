@@ -131,6 +131,19 @@ class SecretSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`auto` for the desktop's own keyring, `off` for none, or a backend's class, `module.Class`."""
 
 
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The providers that are called."""
+
+    calcom_url: str = "https://api.cal.com"
+    """Where Cal.com's API is; `http://` only for tests and tunnels."""
+    retell_url: str = "https://api.retellai.com"
+    """Where Retell's API is."""
+    connect_timeout_s: Seconds = 2.0
+    """Longest wait for a connection to a provider."""
+    answer_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 10.0
+    """Longest wait for a provider's whole answer."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set. What a section is about stands with its record."""
 
@@ -143,3 +156,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     console: ConsoleSettings = ConsoleSettings()
     demo: DemoSettings = DemoSettings()
     secrets: SecretSettings = SecretSettings()
+    providers: ProviderSettings = ProviderSettings()

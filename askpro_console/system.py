@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from backend.api.config import ApiConfig
     from backend.domain.vocabulary import QueueName
     from backend.postgres.address import PostgresAddress
+    from backend.providers.clients import ProviderConfig
     from backend.queue.worker import WorkerConfig
     from backend.stack.config import StackConfig
     from backend.watch.publisher import PublisherConfig
@@ -198,17 +199,37 @@ class System:
         return key
 
     def worker_config(self, queue: QueueName) -> WorkerConfig:
-        """For the worker of one queue. Raises NotRunning."""
+        """For the worker of one queue. Raises NotRunning, WrongUsage."""
         from backend.queue.worker import WorkerConfig
 
         endpoints = self.endpoints()
         return WorkerConfig(
             queue=queue,
+            providers=self.provider_config(),
             postgres=endpoints.postgres(self.passwords()),
             valkey_url=endpoints.valkey_url,
             node=self.node,
             version=version(),
             outbox=self.layout.state / "outbox",
+        )
+
+    def provider_config(self) -> ProviderConfig:
+        """For whoever calls providers. Raises WrongUsage when an address is none."""
+        from urllib.parse import urlsplit
+
+        from backend.providers.calling import Timeouts
+        from backend.providers.clients import ProviderConfig
+
+        told = self.settings.providers
+        for name, url in (("calcom_url", told.calcom_url), ("retell_url", told.retell_url)):
+            parts = urlsplit(url)
+            if parts.scheme not in {"https", "http"} or not parts.hostname:
+                raise WrongUsage(f"The setting providers.{name} is `{url}`, which is no address of a web server.")
+        return ProviderConfig(
+            calcom_url=told.calcom_url,
+            retell_url=told.retell_url,
+            secret=self.secrets.get,
+            timeouts=Timeouts(connect_s=told.connect_timeout_s, total_s=told.answer_timeout_s),
         )
 
     def publisher_config(self) -> PublisherConfig:
