@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from backend.postgres.pools import Connection, Pool
+from backend.providers.clients import Providers
 from backend.queue.claims import Claim
 from backend.queue.failures import ClaimLost, Permanent
 from backend.services.notifications.channel import Channel
@@ -36,6 +37,7 @@ class JobContext:
         *,
         outbox: Path | None = None,
         channel: Channel | None = None,
+        providers: Providers | None = None,
     ) -> None:
         self.job_id = claim.job_id
         self.entrypoint = claim.entrypoint
@@ -51,6 +53,14 @@ class JobContext:
         self._company_id = claim.company_id
         self._worker_id = worker_id
         self._pool = pool
+        self._providers = providers
+
+    @property
+    def providers(self) -> Providers:
+        """The providers as this worker calls them. Raises Permanent when it was told of none."""
+        if self._providers is None:
+            raise Permanent("this worker calls no providers")
+        return self._providers
 
     @property
     def company_id(self) -> UUID:

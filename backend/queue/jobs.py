@@ -17,6 +17,7 @@ from backend.domain.vocabulary import Provider, QueueName
 from backend.postgres.pools import Connection
 from backend.providers.delivery import Malformed
 from backend.queue import notification_jobs
+from backend.queue.calendar_jobs import CALENDAR_SYNC, sync_calendar
 from backend.queue.context import Handler, JobContext
 from backend.queue.failures import Permanent
 from backend.queue.port import JobQueue, NewJob
@@ -157,6 +158,7 @@ HANDLERS: Mapping[str, Handler] = {
     RELEASE_HOLDS: release_holds,
     PURGE_REJECTS: purge_rejects,
     RETENTION: retention,
+    CALENDAR_SYNC: sync_calendar,
 }
 """Every job type. A job whose type stands in no worker's list waits until a worker knows it."""
 

@@ -24,6 +24,7 @@ from uuid import UUID, uuid4
 from backend.domain.vocabulary import QueueName, RunOutcome
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Pool, open_pool
+from backend.providers.clients import ProviderConfig
 from backend.queue.claims import Claim, Claims
 from backend.queue.completions import Completions
 from backend.queue.context import Handler, JobContext
@@ -31,6 +32,7 @@ from backend.queue.doorbell import Doorbell
 from backend.queue.executor import UNWIND_S, Ending, Executor, Recall, Run
 from backend.queue.outages import TRANSIENT, Patience, insist
 from backend.queue.policies import DEQUEUE_WAIT_S, HEARTBEAT_S, POLICIES, QueuePolicy
+from backend.queue.provider_reports import ProviderReports
 from backend.queue.roster import BEAT_S, Figures, Roster
 from backend.queue.watchdog import Watchdog
 from backend.services.notifications.channel import Channel
@@ -71,6 +73,8 @@ class WorkerConfig:
     """The directory into which messages go when there is no mail server."""
     mail: SmtpServer | None = None
     """The server that messages are handed to; None: they go into the directory."""
+    providers: ProviderConfig | None = None
+    """How providers are called; None: jobs that need one are held."""
     policy: QueuePolicy | None = None
     """None: the queue's own."""
     lease_s: float = HEARTBEAT_S
@@ -138,6 +142,9 @@ class Worker:
             self._notices = Notices(self._config.valkey_url) if self._config.valkey_url else None
             if self._notices is not None:
                 stack.push_async_callback(self._notices.aclose)
+            reports = ProviderReports(self._config.providers or ProviderConfig(), engine_pool, self.id)
+            stack.push_async_callback(reports.aclose)
+            self._providers = None if self._config.providers is None else reports.providers
             self._channel = _channel(self._config)
             if self._channel is not None:
                 stack.push_async_callback(self._channel.close)
@@ -155,7 +162,13 @@ class Worker:
             await insist("warming up", partial(self._warm, engine_pool, roster))
             background = [
                 self._in_background(work)
-                for work in (self._completions.run(), self._doorbell.run(), self._keep_leases(), self._sign(roster))
+                for work in (
+                    self._completions.run(),
+                    self._doorbell.run(),
+                    self._keep_leases(),
+                    self._sign(roster),
+                    reports.run(),
+                )
             ]
             try:
                 ready()
@@ -297,7 +310,12 @@ class Worker:
     async def _run(self, run: Run) -> None:
         run.began = time.monotonic()
         context = JobContext(
-            run.claim, self.id, self._job_pool, outbox=self._config.outbox, channel=self._channel
+            run.claim,
+            self.id,
+            self._job_pool,
+            outbox=self._config.outbox,
+            channel=self._channel,
+            providers=self._providers,
         )
         ending = await self._executor.execute(run, context)
         if ending.outcome is RunOutcome.DONE:
