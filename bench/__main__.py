@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("intake", "booking", "queue", "watch", "on_screen", "table")
+BENCHMARKS = ("intake", "booking", "availability", "queue", "watch", "on_screen", "table")
 
 
 def main(names: list[str]) -> int:

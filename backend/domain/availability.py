@@ -8,10 +8,11 @@ grid of somebody who can do the first role at which every role has somebody.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
+from typing import TypeAlias
 from uuid import UUID
 
 from backend.domain.intervals import Interval, contains, difference, intersection, union
@@ -113,6 +114,10 @@ class Slot:
         return 0 if offset is None else int(offset.total_seconds()) // 60
 
 
+Windows: TypeAlias = "tuple[list[Interval], list[Interval]]"
+"""When somebody works: each window by itself, at whose start the grid is anchored, and all of them joined."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Chance:
     """When somebody could start one role."""
@@ -123,11 +128,18 @@ class _Chance:
 
 
 def find_slots(
-    calendar: Calendar, first: date, last: date, now: datetime, *, person: UUID | None = None, limit: int | None = None
+    calendar: Calendar,
+    first: date,
+    last: date,
+    now: datetime,
+    *,
+    person: UUID | None = None,
+    limit: int | None = None,
+    windows: Callable[[date, date], Mapping[UUID, Windows]] | None = None,
 ) -> tuple[Slot, ...]:
     """The slots that start from `first` to `last` (days in the branch's zone), by time.
 
-    With `person`, that one does the first role.
+    With `person`, that one does the first role. `windows` is for whoever remembers what `work_windows` said.
     None starts before `now` and the notice (elapsed time) or after the horizon (calendar days). Raises ZoneUnknown.
     """
     offer, name = calendar.offer, calendar.opening.time_zone
@@ -139,7 +151,8 @@ def find_slots(
         return ()
     earliest = max(ceil(now.timestamp()) + offer.notice_s, _day_start(first, name))
     bound = (earliest, _day_start(last + timedelta(days=1), name))
-    roles = _chances(calendar, first, last, person)
+    worked = work_windows(calendar, first, last) if windows is None else windows(first, last)
+    roles = _chances(calendar, worked, person)
     if not all(roles):
         return ()
     found: dict[int, list[UUID]] = defaultdict(list)
@@ -169,7 +182,12 @@ def find_slots(
 
 
 def find_alternatives(
-    calendar: Calendar, wanted: datetime, now: datetime, *, person: UUID | None = None
+    calendar: Calendar,
+    wanted: datetime,
+    now: datetime,
+    *,
+    person: UUID | None = None,
+    windows: Callable[[date, date], Mapping[UUID, Windows]] | None = None,
 ) -> tuple[Slot, ...]:
     """At most three slots within seven days of `wanted`, in the order in which they are worth naming.
 
@@ -217,31 +235,34 @@ def _day_start(day: date, time_zone: str) -> int:
     return int(instant(datetime(day.year, day.month, day.day), time_zone).timestamp())  # noqa: DTZ001
 
 
-def _chances(calendar: Calendar, first: date, last: date, person: UUID | None) -> list[list[_Chance]]:
-    """For each role, who could do it when.
+def work_windows(calendar: Calendar, first: date, last: date) -> dict[UUID, Windows]:
+    """When each person works, for slots that start from `first` to `last`: what is booked does not matter.
 
     Windows of the day before may reach into the first, as a night shift does, and a slot of the last day into the next.
     """
     two, one = timedelta(days=2), timedelta(days=1)
     open_ = open_intervals(calendar.opening, first - two, last + two)
+    found: dict[UUID, Windows] = {}
+    for item in calendar.people:
+        pieces = work_pieces(item.work, open_, first - one, last + one, calendar.opening.time_zone)
+        windows = [piece for day in pieces for piece in day]
+        found[item.id] = windows, union(windows)
+    return found
+
+
+def _chances(calendar: Calendar, worked: Mapping[UUID, Windows], person: UUID | None) -> list[list[_Chance]]:
+    """For each role, who could do it when."""
     roles: dict[str, list[Part]] = defaultdict(list)
     for part in calendar.offer.parts:
         roles[part.role].append(part)
-    found: list[list[_Chance]] = [[] for _ in roles]
+    role_parts = list(roles.values())
+    found: list[list[_Chance]] = [[] for _ in role_parts]
     for item in sorted(calendar.people, key=lambda one_: one_.id):
-        able = [
-            number
-            for number, parts in enumerate(roles.values())
-            if all(part.skill in item.skills for part in parts) and (number or person in {None, item.id})
-        ]
-        if not able:
-            continue
-        pieces = work_pieces(item.work, open_, first - one, last + one, calendar.opening.time_zone)
-        windows = [piece for day in pieces for piece in day]
-        whole = union(windows)
-        role_parts = list(roles.values())
-        for number in able:
-            starts = _starts(calendar.offer, role_parts[number], whole, item.busy)
+        windows, whole = worked[item.id]
+        for number, parts in enumerate(role_parts):
+            if not all(part.skill in item.skills for part in parts) or not (number or person in {None, item.id}):
+                continue
+            starts = _starts(calendar.offer, parts, whole, item.busy)
             if starts:
                 found[number].append(_Chance(item.id, starts, windows))
     return found

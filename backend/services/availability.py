@@ -84,7 +84,9 @@ def slots_in(read: ReadCalendar, request: AvailabilityRequest) -> tuple[Slot, ..
     """The slots of a request, from what was read for it."""
     first = request.first_day or request.now.astimezone(zone(read.calendar.opening.time_zone)).date()
     last = first + timedelta(days=request.days - 1)
-    return find_slots(read.calendar, first, last, request.now, person=read.person, limit=request.limit)
+    return find_slots(
+        read.calendar, first, last, request.now, person=read.person, limit=request.limit, windows=read.rules.windows
+    )
 
 
 async def alternatives(connection: Connection, request: AvailabilityRequest, wanted: datetime) -> tuple[Slot, ...]:
@@ -104,7 +106,7 @@ async def alternatives(connection: Connection, request: AvailabilityRequest, wan
         days=2 * ALTERNATIVE_DAYS + 1,
     )
     read = await read_calendar(connection, near)
-    return find_alternatives(read.calendar, wanted, request.now, person=read.person)
+    return find_alternatives(read.calendar, wanted, request.now, person=read.person, windows=read.rules.windows)
 
 
 async def read_calendar(connection: Connection, request: AvailabilityRequest) -> ReadCalendar:

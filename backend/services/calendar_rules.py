@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from math import ceil
 from uuid import UUID
 
-from backend.domain.availability import Calendar, OfferRules, Slot, find_slots
+from backend.domain.availability import Calendar, OfferRules, Slot, Windows, find_slots, work_windows
 from backend.domain.vocabulary import RefusalReason
 from backend.domain.zones import instant, zone
 
@@ -26,6 +26,9 @@ KEPT = 2_048
 
 DAYS_KEPT = 128
 """Days of each for which the possible starts are kept."""
+
+SPANS_KEPT = 16
+"""Spans of days of each for which the hours of work are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Rules:
     since: date
     """They know nothing of days before."""
     _days: OrderedDict[date, dict[datetime, Slot]] = field(default_factory=OrderedDict)
+    _spans: OrderedDict[tuple[date, date], dict[UUID, Windows]] = field(default_factory=OrderedDict)
 
     @property
     def offer(self) -> OfferRules:
@@ -147,6 +151,15 @@ class Rules:
                 self._days.popitem(last=False)
         return found
 
+    def windows(self, first: date, last: date) -> dict[UUID, Windows]:
+        """When everybody works from `first` to `last`, days in the branch's zone; kept for the next question."""
+        found = self._spans.get((first, last))
+        if found is None:
+            found = self._spans[first, last] = work_windows(self.calendar, first, last)
+            if len(self._spans) > SPANS_KEPT:
+                self._spans.popitem(last=False)
+        return found
+
 
 def _with_first(able: Able, person: UUID | None) -> Able:
     return able if person is None else Able(((person,), *able.by_role[1:]))
@@ -186,6 +199,10 @@ class RuleBook:
     def forget(self, place: Place) -> None:
         """They hold no longer."""
         self._rules.pop(place, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._rules.clear()
 
 
 RULES = RuleBook()
