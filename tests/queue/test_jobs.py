@@ -141,7 +141,9 @@ async def test_a_delivered_call_becomes_a_call_a_customer_an_appointment_and_a_c
     (confirmation,) = house.confirmations()
     assert str(appointment["id"]) in confirmation["Message-ID"]
     assert (confirmation["To"], confirmation["X-AskPro-Phone"]) == (None, "+4917012345678")
-    assert "Guten Tag Hans Müller" in confirmation.get_content()
+    text = confirmation.get_body(("plain",))
+    assert text is not None
+    assert "Guten Tag Hans Müller" in text.get_content()
     assert await house.count("held_jobs") == 0
 
 
