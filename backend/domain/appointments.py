@@ -68,7 +68,7 @@ ALLOWED: Mapping[AppointmentEvent, frozenset[AppointmentStatus]] = {
     AppointmentEvent.STARTED: _ACTIVE,
     AppointmentEvent.COMPLETED: _ACTIVE | {AppointmentStatus.IN_PROGRESS},
     AppointmentEvent.CANCELLED: _ACTIVE | {AppointmentStatus.HELD},
-    AppointmentEvent.NO_SHOW: _ACTIVE,
+    AppointmentEvent.NO_SHOW: _ACTIVE | {AppointmentStatus.COMPLETED},
     AppointmentEvent.RESTORED: frozenset({AppointmentStatus.CANCELLED, AppointmentStatus.NO_SHOW}),
     AppointmentEvent.HOLD_EXPIRED: frozenset({AppointmentStatus.HELD}),
 }

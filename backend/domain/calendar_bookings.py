@@ -1,8 +1,8 @@
 """A booking in the provider's calendar as the fold of what the calendar told about it, in whatever order it came.
 
-A move makes a new booking there, with a new uid, that replaces the old one; all of them are one booking here. Events are
-ordered by when the calendar made them (`created_at`), then by kind and content, never by when they arrived, so that any
-permutation and any duplicate end alike.
+A move makes a new booking there, with a new uid, that replaces the old one; all of them are one booking here. Events
+are ordered by when the calendar made them (`created_at`), then by kind and content, never by when they arrived, so that
+any permutation and any duplicate end alike.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TypeVar
 from uuid import UUID
 
-from backend.domain.vocabulary import CalendarStatus
+from backend.domain.vocabulary import AppointmentStatus, CalendarStatus
 
 Value = TypeVar("Value")
 
@@ -77,6 +77,8 @@ class CalendarBooking:
     uids: frozenset[str]
     has_beginning: bool
     """Whether its first booking was told of, so that nothing is missing before."""
+    is_made: bool
+    """Whether it was told to take place at some time, even if it was cancelled later."""
     status: CalendarStatus | None
     """None while only what happens around a booking was told."""
     status_at: datetime | None
@@ -114,6 +116,7 @@ def fold_booking(events: Sequence[CalendarEvent]) -> CalendarBooking:
             event.replaces is None and event.kind in {CalendarEventKind.CREATED, CalendarEventKind.REQUESTED}
             for event in ordered
         ),
+        is_made=any(event.kind in MAKING for event in ordered),
         status=status,
         status_at=status_at,
         starts_at=starts_at,
@@ -191,7 +194,7 @@ class Stay:
     until: datetime | None
     """None: still."""
     starts_at: datetime
-    is_active: bool
+    status: AppointmentStatus
 
 
 def tells_nothing_new(stays: Iterable[Stay], told_at: datetime, holds: Callable[[Stay], bool]) -> bool:

@@ -11,21 +11,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
-import msgspec
-
 from backend.domain.vocabulary import Provider, QueueName
 from backend.postgres.pools import Connection
 from backend.providers.delivery import Malformed
 from backend.queue import notification_jobs
+from backend.queue.booking_jobs import fold_calcom_booking
 from backend.queue.calendar_jobs import CALENDAR_SYNC, sync_calendar
 from backend.queue.context import Handler, JobContext
+from backend.queue.delivered import Delivered
 from backend.queue.failures import Permanent
 from backend.queue.port import JobQueue, NewJob
 from backend.queue.retention import AT_MOST, PRUNERS
 from backend.queue.turns import Turns
 from backend.services import housekeeping
-from backend.services.booking import BookingRequest, Refused, book
-from backend.services.calendar_bookings import fold_booking_event
+from backend.services.booking import BookingRequest, Refused
+from backend.services.call_wishes import book_wish
 from backend.services.callbacks import date_callback
 from backend.services.calls import fold_call_events
 from backend.services.notifications.file_channel import FileChannel
@@ -48,14 +48,6 @@ from webhook_inbox where id = $1
 """
 
 
-class Delivered(msgspec.Struct, frozen=True):
-    """Payload of the webhooks' jobs."""
-
-    inbox_id: UUID
-    subject: str
-    """The provider's id of the call or booking."""
-
-
 async def fold_retell_call(context: JobContext) -> None:
     """Fold a call's deliveries into its row; a booking that the call carries becomes a job.
 
@@ -75,25 +67,13 @@ async def fold_retell_call(context: JobContext) -> None:
     context.changed("calls")
 
 
-async def fold_calcom_booking(context: JobContext) -> None:
-    """Apply an event about a booking in the provider's calendar."""
-    delivered = context.read(Delivered)
-    async with context.tenant() as connection:
-        try:
-            folded = await fold_booking_event(connection, context.company_id, delivered.inbox_id)
-        except Malformed as error:
-            raise Permanent(f"the delivery can't be read: {error}") from error
-    if folded is not None and folded.is_cancelled:
-        context.changed("appointments")
-
-
 async def book_appointment(context: JobContext) -> None:
     """Book what a caller agreed to, or leave a request to call back."""
     request = context.read(BookingRequest)
     if request.company_id != context.company_id:
         raise Permanent("the request is another company's")
     async with context.tenant() as connection:
-        result = await book(connection, request)
+        result = await book_wish(connection, request)
         if isinstance(result, Refused) and result.callback_id is not None and result.is_new:
             await date_callback(connection, context.company_id, result.callback_id)
     context.changed("appointments", "calls")
@@ -118,7 +98,12 @@ async def purge_rejects(context: JobContext) -> None:
 
 async def retention(context: JobContext) -> None:
     """Delete what has been kept for long enough, a thousand rows at a time."""
-    for prune in (*PRUNERS, housekeeping.prune_inbox, housekeeping.prune_notifications):
+    for prune in (
+        *PRUNERS,
+        housekeeping.prune_inbox,
+        housekeeping.prune_notifications,
+        housekeeping.prune_function_calls,
+    ):
         await _until_little_is_left(context, prune)
     if context.outbox is not None:
         await asyncio.to_thread(FileChannel(context.outbox).prune, datetime.now(UTC).date())

@@ -244,10 +244,13 @@ async def test_a_calendars_booking_is_linked_to_the_appointment_it_names_and_its
 @pytest.mark.parametrize(
     "metadata", [None, {}, [], {"appointment_id": "x"}, {"appointment_id": "0198c0de-5aa0-7d1e-9e01-4f6b2a7c1d35"}]
 )
-async def test_a_calendars_booking_that_nobody_here_made_is_ignored(house: House, metadata: object) -> None:
+async def test_a_calendars_booking_that_names_nothing_of_ours_makes_no_appointment(
+    house: House, metadata: object
+) -> None:
     inbox_id = await accept(house, booking_event("BOOKING_CREATED", "uid-2", metadata=metadata))
     state = await house.watch.fetchval("select state from webhook_inbox where id = $1", inbox_id)
-    assert state == InboxState.IGNORED
+    assert state == InboxState.PROCESSED
+    assert await house.count("appointments") == 0
 
 
 async def test_a_call_that_never_ended_is_closed_after_two_hours_and_a_late_report_still_counts(house: House) -> None:

@@ -1,5 +1,20 @@
 -- Reconciliation: what the providers say happened, compared with what is here; and bookings made in the calendar.
 
+-- A calendar's clock says that a booking is over, and only then somebody that nobody came.
+create or replace function appointment_event_allowed(kind text, status text) returns boolean
+language sql immutable parallel safe
+return case kind
+    when 'confirmed' then status in ('held', 'pending')
+    when 'rescheduled' then status in ('pending', 'confirmed')
+    when 'started' then status in ('pending', 'confirmed')
+    when 'completed' then status in ('pending', 'confirmed', 'in_progress')
+    when 'cancelled' then status in ('held', 'pending', 'confirmed')
+    when 'no_show' then status in ('pending', 'confirmed', 'completed')
+    when 'restored' then status in ('cancelled', 'no_show')
+    when 'hold_expired' then status = 'held'
+    else false
+end;
+
 -- Bookings that somebody made, moved or cancelled at Cal.com ---------------------------------------------------------
 
 -- One row for each booking through all its moves: a move makes a new uid that replaces the old one.
@@ -40,7 +55,8 @@ create table calendar_booking_uids (
 );
 create index calendar_booking_uids_booking on calendar_booking_uids (company_id, booking_id);
 
--- Which service, and whose, an event type stands for; several rows when several people share it.
+-- Which service, whose and where (when that is one place), an event type stands for; several rows when several people
+-- share it.
 create function calendar_offers(company uuid, event_type bigint)
 returns table (service_slug text, staff_slug text, branch_slug text)
 language sql stable
@@ -53,7 +69,13 @@ as $$
     join staff p on p.company_id = company and p.id = o.staff_id
     where o.company_id = company and o.calcom_event_type_id = event_type
     union all
-    select s.slug, null, null from services s
+    select s.slug, null,
+           (select min(b.slug) from staff_services o
+            join staff p on p.company_id = company and p.id = o.staff_id and p.is_bookable
+            join staff_branches w on w.company_id = company and w.staff_id = p.id
+            join branches b on b.company_id = company and b.id = w.branch_id
+            where o.company_id = company and o.service_id = s.id having count(distinct b.id) = 1)
+    from services s
     where s.company_id = company and s.calcom_event_type_id = event_type and s.is_active
       and not exists (select from staff_services o
                       where o.company_id = company and o.calcom_event_type_id = event_type)

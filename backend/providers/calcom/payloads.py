@@ -63,8 +63,17 @@ class BookingWebhook(Tolerant):
 
 
 def read_booking_webhook(body: bytes) -> BookingWebhook:
-    """The event that `body` tells. Raises `Malformed`."""
-    return validated(BookingWebhook, read_object(body))
+    """The event that `body` tells. Raises `Malformed`.
+
+    Meeting events of some versions have the booking's fields beside `triggerEvent` instead of under `payload`.
+    """
+    root = read_object(body)
+    if "payload" not in root and isinstance(root.get("uid"), str):
+        kept = ("triggerEvent", "createdAt")
+        root = {name: root[name] for name in kept if name in root} | {
+            "payload": {name: value for name, value in root.items() if name not in kept}
+        }
+    return validated(BookingWebhook, root)
 
 
 def read_delivery(body: bytes, headers: Headers) -> Delivery:
