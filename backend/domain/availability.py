@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from backend.domain.intervals import Interval, contains, difference, intersection, union
@@ -56,8 +56,7 @@ class OfferRules:
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(NamedTuple):
     """An appointment with its own buffers, when somebody is not free."""
 
     starts: int

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, time
+from itertools import repeat
 from typing import NamedTuple
 from uuid import UUID
 
@@ -215,12 +216,12 @@ def with_busy(calendar: Calendar, busy: Mapping[UUID, BusyRow]) -> Calendar:
     """The calendar with what is booked."""
     service_id = calendar.offer.service_id
 
-    def stretch(starts: int, ends: int, seat: int, same: bool) -> Busy:
-        return Busy(starts, ends, seat, service_id if same else None)
+    def taken(starts: list[int], ends: list[int], seats: list[int], same: list[bool]) -> tuple[Busy, ...]:
+        services = [service_id if joinable else None for joinable in same] if any(same) else repeat(None)
+        return tuple(map(Busy, starts, ends, seats, services))
 
     people = tuple(
-        replace(person, busy=tuple(map(stretch, *busy[person.id]))) if person.id in busy else person
-        for person in calendar.people
+        replace(person, busy=taken(*busy[person.id])) if person.id in busy else person for person in calendar.people
     )
     return replace(calendar, people=people)
 

@@ -214,10 +214,15 @@ async def _changed(scene: Scene, change: Awaitable[object]) -> None:
 
 
 def _did_cancel(scene: Scene, cancelled: Found, of_this_call: list[Found]) -> None:
-    """Letting go of a kept slot is not cancelling; and a call whose only booking is cancelled booked nothing."""
+    """What the call led to now. Letting go of a kept slot is not cancelling.
+
+    A call that moved an appointment and then cancelled one is known by the last; one whose only booking is cancelled
+    booked nothing.
+    """
     if cancelled.status == AppointmentStatus.HELD:
         return
     did(scene, CallOutcome.CANCELLED)
+    scene.outcomes.discard(CallOutcome.RESCHEDULED.value)
     booked = (AppointmentStatus.CONFIRMED, AppointmentStatus.PENDING)
     if cancelled.call_id == scene.entered.call_id and not any(one.status in booked for one in of_this_call):
         scene.outcomes.discard(CallOutcome.BOOKED.value)
