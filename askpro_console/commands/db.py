@@ -1,4 +1,4 @@
-"""`askpro db`: bring the schema to its head; verify what is in the database."""
+"""`askpro db`: bring the schema to its head; verify what is in the database, or look at how it was."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backend.postgres.verify import Check
 
 NAME = "db"
-HELP = "migrate the database, verify what is in it"
+HELP = "migrate the database, verify what is in it, see appointments as they were"
 
 Result = TypeVar("Result")
 
@@ -30,6 +30,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("verify-schema", "check the schema alone"),
     ):
         verbs.add_parser(verb, help=text, description=text).add_argument("--json", action="store_true")
+    text = "show appointments as their events up to a time say, beside the tables; nothing is written"
+    replay = verbs.add_parser("replay", help=text, description=text)
+    replay.add_argument(
+        "--until",
+        required=True,
+        metavar="TIME",
+        help="as in 2026-03-02T10:00+01:00; local time without offset",
+    )
+    replay.add_argument("--company", metavar="SLUG", help="only this company's")
+    replay.add_argument("--appointment", metavar="ID", help="only this one, with all its fields")
+    replay.add_argument("--json", action="store_true")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,6 +48,12 @@ def run(args: argparse.Namespace) -> int:
     address = System.load().postgres()
     if args.verb == "migrate":
         return _migrate(address, as_json=args.json)
+    if args.verb == "replay":
+        from askpro_console.replay_report import replay
+
+        text, is_well = replay(address, args)
+        print(text)
+        return 0 if is_well else 1
     return _verify(address, schema_only=args.verb == "verify-schema", as_json=args.json)
 
 

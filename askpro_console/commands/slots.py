@@ -23,6 +23,7 @@ NAME = "slots"
 HELP = "list the free slots of a service, to read to a caller"
 
 REASONS = {
+    "company_inactive": "{company} is switched off.",
     "service_unknown": "{company} has no service {service}, or it is inactive.",
     "branch_unknown": "{company} has several branches or none of that name: give --branch.",
     "staff_unknown": "{company} has nobody called {staff}.",

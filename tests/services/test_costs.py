@@ -72,13 +72,14 @@ async def test_a_fold_is_two_round_trips(salon: Salon, deliver: Deliveries) -> N
 async def test_a_booking_is_one_round_trip_and_at_most_two(salon: Salon, setup: Connection) -> None:
     async with tenant(salon.pool, salon.company_id) as connection:
         await book(connection, salon.request("first"))
-        for key, statements, changes in [
+        cases: list[tuple[str, int, dict[str, object]]] = [
             ("known rules", 1, {"staff": "ben"}),
             ("refused, with alternatives", 2, {"staff": "ben"}),
             ("refused, nobody waits", 1, {"staff": "ben", "wants_alternatives": False}),
             ("rules to be read", 2, {"service": "farbe", "starts_at": SLOT + timedelta(hours=1)}),
             ("refused, read before", 2, {"service": "unheard of"}),
-        ]:
+        ]
+        for key, statements, changes in cases:
             async with counted(connection) as sent:
                 await book(connection, salon.request(key, **changes))
             assert len(sent) == statements, key
