@@ -47,6 +47,8 @@ COMMANDS: dict[str, Entry] = {
     "intake": Entry("intake", "look at webhooks: quarantine, rejected deliveries, replay"),
     "company": Entry("company", "apply a company's declaration: branches, numbers, services, staff, hours"),
     "slots": Entry("slots", "list the free slots of a service, to read to a caller"),
+    "callback": Entry("callback", "list the customers who are to be called back, and settle them"),
+    "notify": Entry("notify", "send a test message through the mail server"),
     "token": Entry("token", "tokens of the HTTP API: create, list, rotate, revoke"),
     "simulate": Entry("simulate", "send signed traffic and check what became of it"),
     "bench": Entry("bench", "measure this machine"),

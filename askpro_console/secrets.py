@@ -30,6 +30,7 @@ KNOWN: dict[str, str] = {
     "calcom_api_key": "for calls to Cal.com",
     "calcom_webhook_secret": "signs Cal.com's webhooks",
     "calcom_webhook_secret_previous": "still accepted while the secret above is being replaced",
+    "smtp_password": "logs in to the mail server as `notifications.smtp_user`",
     "database_url": "an external PostgreSQL instead of the embedded one",
     "pagerduty_routing_key": "where alerts are sent",
     "dashboard_token": "lets other machines read /api/dashboard and /metrics",

@@ -113,6 +113,23 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Allow no action that changes anything."""
 
 
+class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How messages to customers leave this system: as e-mails through a mail server, or into files."""
+
+    smtp_host: str = ""
+    """The mail server; empty writes each message into a file in the state directory's `outbox` instead."""
+    smtp_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 587
+    """Its port: 587 with `starttls`, 465 with `tls`."""
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    """starttls: encrypted after a greeting; tls: from the start; none: never, for a server on this machine only."""
+    smtp_user: str = ""
+    """Who to log in as; the password is the secret `smtp_password`. Empty: without."""
+    smtp_ca_file: str = ""
+    """File with the certificates to trust, in place of the machine's; for a server with a certificate of its own."""
+    sender: str = ""
+    """The address that messages come from, as in termine@example.com; needed with `smtp_host`."""
+
+
 class DemoSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The demo traffic of `--demo`."""
 
@@ -154,6 +171,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     postgres: PostgresSettings = PostgresSettings()
     valkey: ValkeySettings = ValkeySettings()
     console: ConsoleSettings = ConsoleSettings()
+    notifications: NotificationSettings = NotificationSettings()
     demo: DemoSettings = DemoSettings()
     secrets: SecretSettings = SecretSettings()
     providers: ProviderSettings = ProviderSettings()

@@ -17,6 +17,7 @@ import msgspec
 
 from askpro_console.refusal import WrongUsage, nearest
 from askpro_console.settings import Settings, Size
+from askpro_console.settings_checks import contradictions
 from askpro_console.toml_lines import Path as Place
 from askpro_console.toml_lines import key_lines, line_of
 from backend.domain.nearest import perhaps
@@ -118,14 +119,30 @@ def load(file: Path, environ: Mapping[str, str]) -> Loaded:
     merged |= _from_environment(environ, known, mistakes)
     if mistakes:
         raise SettingsWrong("\n".join(mistakes))
+    settings = _build({key: value for key, (value, _) in merged.items()})
+    contradicted = list(_contradicted(file, settings, merged))
+    for name, told in values.items():
+        if name != profile:
+            idle = {key: (value, f"{file.name}:{line}") for key, (value, line) in told.items()}
+            contradicted += _contradicted(file, _build({key: value for key, (value, _) in idle.items()}), idle)
+    if contradicted:
+        raise SettingsWrong("\n".join(contradicted))
     return Loaded(
-        settings=_build({key: value for key, (value, _) in merged.items()}),
+        settings=settings,
         profile=profile,
         profiles=available,
         origins={key: merged[key][1] if key in merged else "default" for key in known},
         file=file,
         file_exists=file.exists(),
     )
+
+
+def _contradicted(file: Path, settings: Settings, told: Mapping[str, tuple[object, str]]) -> Iterator[str]:
+    """What the settings of one profile say against each other, with the place of one of them."""
+    for key, message in contradictions(settings):
+        origin = told[key][1] if key in told else file.name
+        place = f"{file}{origin.removeprefix(file.name)}" if origin.startswith(file.name) else f"environment: {origin}"
+        yield f"{place}: {message}"
 
 
 def _read(file: Path) -> tuple[dict[str, Any], dict[Place, int], list[str]]:

@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from backend.postgres.address import PostgresAddress
     from backend.providers.clients import ProviderConfig
     from backend.queue.worker import WorkerConfig
+    from backend.services.notifications.smtp_channel import SmtpServer
     from backend.stack.config import StackConfig
     from backend.watch.publisher import PublisherConfig
     from backend.watch.reader import SnapshotReader
 
 REJECT_KEY_BYTES = 32
+
+QUEUE_WITH_MAIL = "notifications"
 
 RETELL_KEYS = ("retell_api_key", "retell_api_key_previous")
 CALCOM_SECRETS = ("calcom_webhook_secret", "calcom_webhook_secret_previous")
@@ -123,6 +126,8 @@ class System:
         for name in NEEDED_BY_API:
             self.secrets.get(name)
         self.trusted_proxies()
+        if not demo:
+            self.mail()
         if demo:
             self.secrets.ensure("retell_api_key", lambda: f"key_{os.urandom(16).hex()}")
             self.secrets.ensure("calcom_webhook_secret", lambda: os.urandom(16).hex())
@@ -198,8 +203,33 @@ class System:
             raise SecretRefused(f"The secret reject_key must be {REJECT_KEY_BYTES} bytes in hexadecimal digits.")
         return key
 
-    def worker_config(self, queue: QueueName) -> WorkerConfig:
-        """For the worker of one queue. Raises NotRunning, WrongUsage."""
+    @property
+    def outbox(self) -> Path:
+        """Where messages go when there is no mail server."""
+        return self.layout.state / "outbox"
+
+    def mail(self) -> SmtpServer | None:
+        """The mail server; None when none is set. Raises SecretRefused, SecretMissing, WrongUsage."""
+        from backend.services.notifications.smtp_channel import SmtpServer
+
+        told = self.settings.notifications
+        if not told.smtp_host:
+            return None
+        ca_file = Path(told.smtp_ca_file).expanduser() if told.smtp_ca_file else None
+        if ca_file is not None and not ca_file.is_file():
+            raise WrongUsage(f"The setting notifications.smtp_ca_file is `{ca_file}`, which is no file.")
+        return SmtpServer(
+            host=told.smtp_host,
+            port=told.smtp_port,
+            security=told.smtp_security,
+            sender=told.sender,
+            user=told.smtp_user,
+            password=self.secrets.require("smtp_password") if told.smtp_user else "",
+            ca_file=ca_file,
+        )
+
+    def worker_config(self, queue: QueueName, *, files_only: bool = False) -> WorkerConfig:
+        """For the worker of one queue; `files_only`: it sends no mail, whatever is set. Raises Refused."""
         from backend.queue.worker import WorkerConfig
 
         endpoints = self.endpoints()
@@ -210,7 +240,8 @@ class System:
             valkey_url=endpoints.valkey_url,
             node=self.node,
             version=version(),
-            outbox=self.layout.state / "outbox",
+            outbox=self.outbox,
+            mail=self.mail() if queue == QUEUE_WITH_MAIL and not files_only else None,
         )
 
     def provider_config(self) -> ProviderConfig:

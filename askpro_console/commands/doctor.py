@@ -10,6 +10,7 @@ import msgspec
 from askpro_console.checks.configuration import check_configuration, check_secrets
 from askpro_console.checks.findings import Finding
 from askpro_console.checks.machine import check_machine
+from askpro_console.checks.mail import check_mail
 from askpro_console.checks.running import check_running
 from askpro_console.system import System
 from askpro_console.terminal import coloured, harmless
@@ -50,6 +51,7 @@ def look(system: System) -> list[Finding]:
         *check_machine(system),
         *check_configuration(system),
         *check_secrets(system),
+        asyncio.run(check_mail(system)),
         *asyncio.run(check_running(system)),
     ]
 

@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     processes.add_parser("api", help="answer HTTP")
     worker = processes.add_parser("worker", help="work off one queue")
     worker.add_argument("queue", choices=[queue.value for queue in QueueName])
+    worker.add_argument("--files-only", action="store_true", help="send no mail: messages go into the outbox")
     processes.add_parser("publisher", help="take snapshots, enqueue periodic jobs")
     processes.add_parser("simulator", help="send demo traffic")
 
@@ -66,7 +67,7 @@ def _run(system: System, args: argparse.Namespace) -> int:
         case "worker":
             from backend.queue.worker import run_worker
 
-            return _loop(lambda: run_worker(system.worker_config(QueueName(args.queue))))
+            return _loop(lambda: run_worker(system.worker_config(QueueName(args.queue), files_only=args.files_only)))
         case "publisher":
             from backend.watch.publisher import run_publisher
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from askpro_console.at_database import with_database
+from askpro_console.operator_name import operator_name
 from askpro_console.printed import agree, clock, print_json, print_table
 from askpro_console.refusal import Refused, WrongUsage, nearest
 from askpro_console.system import System
@@ -81,7 +80,7 @@ def _create(args: argparse.Namespace) -> int:
     name = args.name or f"{args.company} {datetime.now(UTC):%Y-%m-%d}"
     made: NewToken = _with_database(
         lambda connection: create_token(
-            connection, args.company, name=name, scopes=scopes, life=life, created_by=_operator()
+            connection, args.company, name=name, scopes=scopes, life=life, created_by=operator_name()
         ),
         changes=True,
     )
@@ -122,7 +121,7 @@ def _rotate(args: argparse.Namespace) -> int:
     overlap = timedelta(0) if args.overlap == "0" else _span("--overlap", args.overlap)
     life = None if args.expires is None else _span("--expires", args.expires)
     made: NewToken = _with_database(
-        lambda connection: rotate_token(connection, args.id, overlap=overlap, life=life, created_by=_operator()),
+        lambda connection: rotate_token(connection, args.id, overlap=overlap, life=life, created_by=operator_name()),
         changes=True,
     )
     _tell(made, as_json=args.json, old=args.id)
@@ -176,14 +175,6 @@ def _span(option: str, text: str) -> timedelta:
     if match is None:
         raise WrongUsage(f"{option}: {text!r} is no span such as 12h, 90d or 52w.")
     return timedelta(seconds=int(match[1]) * UNITS[match[2]])
-
-
-def _operator() -> str:
-    """Who runs this, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
 
 
 def _with_database(work: Callable[[Connection], Awaitable[Result]], *, changes: bool) -> Result:

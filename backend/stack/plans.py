@@ -66,6 +66,8 @@ def valkey_plan(server: ValkeyServer) -> ProcessPlan:
 def python_plans(config: StackConfig, listener: Listener) -> tuple[ProcessPlan, ...]:
     """The API, a worker for each queue, the publisher, and in a demo the traffic."""
     ceiling = config.memory_ceiling_bytes
+    # A demo invents customers: whatever is set, nobody may get mail from it.
+    files_only = ("--files-only",) if config.demo else ()
     plans = [
         ProcessPlan(
             name="api",
@@ -82,7 +84,7 @@ def python_plans(config: StackConfig, listener: Listener) -> tuple[ProcessPlan, 
     plans.extend(
         ProcessPlan(
             name=f"worker-{queue}",
-            spec=_python(config, f"worker-{queue}", "worker", queue),
+            spec=_python(config, f"worker-{queue}", "worker", queue, *files_only),
             stop=WORKER_STOP,
             memory_ceiling_bytes=ceiling,
         )
