@@ -59,6 +59,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     price_cents: int
     horizon_days: int = 90
     """How far ahead it can be booked."""
+    notice: int = 0
+    """How long beforehand it must be booked, minutes."""
 
 
 class Staff(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +81,8 @@ class Business(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     """Id of its voice agent."""
     domain: str
+    has_functions: bool = False
+    """Its voice agent books while the caller is on the line; others only write down what the caller wishes."""
     branches: tuple[Branch, ...]
     services: tuple[Service, ...]
     staff: tuple[Staff, ...]
