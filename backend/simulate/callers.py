@@ -12,6 +12,7 @@ from backend.simulate.businesses import ZONE, Branch, Business
 from backend.simulate.calendar import Calendar, CalendarFull
 from backend.simulate.calls import Booking, Contest, Odd, PlannedCall, Written
 from backend.simulate.dice import seeded
+from backend.simulate.errands import DONE_ON_THE_LINE, Errand, Rivalry, errand, is_rivalry
 from backend.simulate.people import People, Person
 from backend.simulate.presets import (
     ANONYMOUS,
@@ -65,6 +66,11 @@ _NAMED: dict[CallOutcome, float] = {
 SHORTEST_CALL_S = 1.0
 _CLUMP_S = 20.0
 """Contenders for one slot call within so many seconds."""
+_CHANGING = frozenset({CallOutcome.RESCHEDULED, CallOutcome.CANCELLED})
+"""Outcomes of calls by people who are customers already."""
+_CHANGING_SHARE = sum(OUTCOMES[outcome] for outcome in _CHANGING)
+_DAYS_AHEAD = 45
+"""Callers whose wish is met on the line want to come within so many days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,9 @@ class Callers:
         tempo: float = 1.0,
         longest_s: float = LONGEST_CALL_S,
         day_by_day: bool = False,
+        functions: bool = True,
     ) -> None:
-        """Calls last `tempo` times as long as usual.
+        """Calls last `tempo` times as long as usual. Without `functions` no agent has any.
 
         `day_by_day`: callers book from the day of their call on, and ask for something else when nothing is free;
         otherwise they book from the calendar's day on, and a full calendar raises `CalendarFull`.
@@ -116,7 +123,10 @@ class Callers:
         self._known: dict[str, list[Person]] = {company.slug: [] for company in companies}
         self._contests: dict[int, list[int]] = {}
         self._capacities: dict[int, int] = {}
-        self._open_contest: list[tuple[Booking, Business, float, float]] = []
+        self._open_contest: list[tuple[Booking | Errand, Business, float, float]] = []
+        self._functions = functions
+        self._bookers: dict[str, list[Person]] = {company.slug: [] for company in companies}
+        self._rivalries = 0
         self._tempo, self._longest_s = tempo, longest_s
         self._day_by_day = day_by_day
         self._count = 0
@@ -149,8 +159,11 @@ class Callers:
             return self._compose(at, None, CallOutcome.ENQUIRY, None, self._duration(CallOutcome.ENQUIRY))
         business = rng.choice(self._companies)
         duration = self._duration(outcome)
-        booking = None
-        if outcome is CallOutcome.BOOKED:
+        booking: Booking | Errand | None = None
+        if self._functions and business.has_functions:
+            if outcome in DONE_ON_THE_LINE:
+                booking = self._errand(business, outcome, at, duration)
+        elif outcome is CallOutcome.BOOKED:
             try:
                 booking = self._booking(business, at, duration)
             except CalendarFull:
@@ -169,20 +182,27 @@ class Callers:
             at,
             business,
             CallOutcome.ENQUIRY,
-            booking=None,
+            wish=None,
             duration_s=self._duration(CallOutcome.ENQUIRY),
             caller=caller,
             wave=1,
         )
 
     def _compose(
-        self, at: float, business: Business | None, outcome: CallOutcome, booking: Booking | None, duration_s: float
+        self,
+        at: float,
+        business: Business | None,
+        outcome: CallOutcome,
+        wish: Booking | Errand | None,
+        duration_s: float,
     ) -> PlannedCall:
         named = self._rng.random() < _NAMED.get(outcome, 0.0)
-        caller = self._caller(business, named=named)
-        call = self._finish(at, business, outcome, booking=booking, duration_s=duration_s, caller=caller)
-        if booking:
-            self._contests[booking.contest].append(call.number)
+        caller = self._caller(business, outcome, named=named)
+        call = self._finish(at, business, outcome, wish=wish, duration_s=duration_s, caller=caller)
+        if call.booking:
+            self._contests[call.booking.contest].append(call.number)
+        if call.errand and call.person and call.business and outcome is CallOutcome.BOOKED:
+            self._bookers[call.business.slug].append(call.person)
         return call
 
     def _finish(
@@ -191,14 +211,14 @@ class Callers:
         business: Business | None,
         outcome: CallOutcome,
         *,
-        booking: Booking | None,
+        wish: Booking | Errand | None,
         duration_s: float,
         caller: _Caller,
         wave: int = 0,
     ) -> PlannedCall:
         rng = self._rng
         number, self._count = self._count, self._count + 1
-        caller, line = self._line(business, booking, caller)
+        caller, line = self._line(business, wish, caller)
         status, reason = CallStatus.ENDED, _REASONS.get(outcome, rng.choice(("user_hangup", "agent_hangup")))
         if outcome is CallOutcome.ERROR:
             status = CallStatus.ERROR
@@ -224,41 +244,50 @@ class Callers:
             disconnection_reason=reason,
             sentiment=rng.choices(("Positive", "Neutral", "Negative", "Unknown"), weights=(45, 40, 10, 5))[0],
             cost_cents=_cost_cents(rng, duration_ms),
-            booking=booking,
+            booking=wish if isinstance(wish, Booking) else None,
+            errand=wish if isinstance(wish, Errand) else None,
             callback_reason=rng.choice(_CALLBACK_REASONS) if outcome is CallOutcome.CALLBACK else None,
             odd=self._odd(outcome, status),
             with_words=rng.random() < 0.4,
             wave=wave,
         )
 
-    def _line(self, business: Business | None, booking: Booking | None, caller: _Caller) -> tuple[_Caller, _Line]:
+    def _line(self, business: Business | None, wish: Booking | Errand | None, caller: _Caller) -> tuple[_Caller, _Line]:
         """Which number is dialled: the branch's own, one that nobody knows, or none at all (from the web)."""
         rng = self._rng
         if business is None:
             return caller, _Line("phone_call", UNKNOWN_LINE, None)
         fate = rng.random()
         # Without a dialled number nothing tells the branch, so a booking must name it.
-        if booking is None or booking.names_branch:
+        if wish is None or wish.names_branch:
             if fate < PORTED_NUMBER:
                 return caller, _Line("phone_call", UNKNOWN_LINE, None)
             if fate < PORTED_NUMBER + WEB_CALL:
                 return _Caller(None, None, caller.spoken_name, None), _Line("web_call", None, None)
-        branch = rng.choice(business.branches) if booking is None or booking.names_branch else booking.branch
+        branch = rng.choice(business.branches) if wish is None or wish.names_branch else wish.branch
         return caller, _Line("phone_call", rng.choice(branch.numbers), branch)
 
-    def _caller(self, business: Business | None, *, named: bool) -> _Caller:
+    def _caller(self, business: Business | None, outcome: CallOutcome, *, named: bool) -> _Caller:
         rng = self._rng
         if business is None or rng.random() < ANONYMOUS:
             name = self._people.stranger("", with_email=False).name if named else None
             return _Caller(rng.choice(HIDDEN_NUMBERS), None, name, None)
-        person = self._person(business)
+        person = self._person(business, outcome)
         if not named:
             return _Caller(person.phone, person, None, None)
         return _Caller(person.phone, person, rng.choice(person.spellings), person.email)
 
-    def _person(self, business: Business) -> Person:
+    def _person(self, business: Business, outcome: CallOutcome) -> Person:
         rng, known = self._rng, self._known[business.slug]
-        if known and rng.random() < RETURNING:
+        if outcome in _CHANGING and known:
+            bookers = self._bookers[business.slug]
+            if not bookers:
+                return rng.choice(known)
+            person = rng.choice(bookers)
+            if outcome is CallOutcome.CANCELLED:
+                bookers.remove(person)
+            return person
+        if known and rng.random() < (RETURNING - _CHANGING_SHARE) / (1.0 - _CHANGING_SHARE):
             return rng.choice(known)
         phone = rng.choice(known).phone if known and rng.random() < SHARED_PHONE else None
         person = self._people.stranger(business.slug, with_email=rng.random() < WITH_EMAIL, phone=phone)
@@ -279,6 +308,33 @@ class Callers:
             words.append(Odd.OUTCOME)
         return self._rng.choice(words)
 
+    def _errand(self, business: Business, outcome: CallOutcome, at: float, duration_s: float) -> Errand:
+        """What the agent does during the call, and now and then others who want the same slot."""
+        rng = self._rng
+        found = errand(
+            rng,
+            business,
+            outcome,
+            fresh_phone=self._people.fresh_phone,
+            faults=self._faults,
+            most_days_ahead=_DAYS_AHEAD,
+        )
+        if outcome is not CallOutcome.BOOKED or found.obstacle:
+            return found
+        if not (is_rivalry(rng) or (self._faults and not self._rivalries)):
+            return found
+        wanted = (found.staff,) if found.staff else business.offering(found.branch, found.service)
+        today = datetime.fromtimestamp(at, UTC).astimezone(ZONE).date() if self._day_by_day else None
+        try:
+            start = self._calendar.take(rng, business, found.service, wanted, today=today)
+        except CalendarFull:
+            return found
+        self._rivalries += 1
+        found = replace(found, rivalry=Rivalry(self._rivalries, start), is_held_first=False, second_thought=None)
+        rivals = len(wanted) - 1 + rng.choice((1, 1, 2, 3))
+        self._open_contest += [(found, business, at, duration_s)] * rivals
+        return found
+
     def _booking(self, business: Business, at: float, duration_s: float) -> Booking:
         """A slot that nobody outside its contest wants, and now and then others who want it too."""
         rng = self._rng
@@ -287,9 +343,10 @@ class Callers:
         offering = business.offering(branch, service)
         today = datetime.fromtimestamp(at, UTC).astimezone(ZONE).date() if self._day_by_day else None
         number = len(self._contests)
-        rivals = rng.choice((1, 1, 2, 3)) if rng.random() < CONTEST else 0
+        is_first = self._faults and number == 0  # is always a contest, so that each run has one
+        rivals = rng.choice((1, 1, 2, 3)) if rng.random() < CONTEST or is_first else 0
         names_branch = len(business.branches) > 1 and rng.random() < 0.3
-        if rng.random() < ANY_STAFF:
+        if rng.random() < ANY_STAFF and not is_first:
             start = self._calendar.take(rng, business, service, offering, today=today)
             person = None
             self._capacities[number] = len(offering)
@@ -352,6 +409,7 @@ def to_nobody(call: PlannedCall) -> PlannedCall:
         from_number=call.from_number or "anonymous",
         to_number=UNKNOWN_LINE,
         person=None,
+        errand=None,
     )
 
 

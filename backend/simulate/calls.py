@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from backend.domain.vocabulary import CallOutcome, CallStatus, RefusalReason
 from backend.simulate.businesses import Branch, Business, Service, Staff
+from backend.simulate.errands import Errand
 from backend.simulate.people import Person
 
 
@@ -93,6 +94,9 @@ class PlannedCall:
     """In the provider's words."""
     cost_cents: float
     booking: Booking | None
+    """What the agent wrote down, to be booked after the call."""
+    errand: Errand | None
+    """What the agent does while the call lasts."""
     callback_reason: str | None
     odd: Odd | None
     with_words: bool

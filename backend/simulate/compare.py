@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import msgspec
+
 from backend.domain.vocabulary import AppointmentSource, AppointmentStatus, CallOutcome, RefusalReason, RejectReason
 from backend.simulate.found import Broken, Found, Row, Totals
 from backend.simulate.oracle import (
@@ -18,6 +20,7 @@ from backend.simulate.oracle import (
     ExpectedContest,
 )
 from backend.simulate.people import plain_name
+from backend.simulate.promises import PromisedAppointment
 
 SHOWN = 120
 """Longest value in a difference, in characters."""
@@ -45,6 +48,7 @@ def differences(expected: Expectation, found: Found, before: Totals) -> list[Dif
         *_calls(expected, found, people),
         *_customers(expected, found),
         *_appointments(expected, found, people),
+        *_kept_answers(expected, found),
         *_callbacks(expected, found),
         *_totals(expected, found, before),
     ]
@@ -165,13 +169,76 @@ def _appointments(expected: Expectation, found: Found, people: _People) -> Itera
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in found.appointments:
         rows[row["idempotency_key"]].append(row)
+    yield from _promised(expected, rows, people)
     aftermath = _Aftermath(found)
     for contest in expected.contests:
         yield from _contest(contest, rows, aftermath, people)
     open_calls = {item.call.call_id for item in expected.calls if item.is_open}
     for key in rows:
-        if key.removeprefix("call:") not in open_calls:
+        if key.split(":")[1] not in open_calls:
             yield Difference("appointments", f"{key}: is there, should not be")
+
+
+def _promised(expected: Expectation, rows: dict[str, list[Row]], people: _People) -> Iterator[Difference]:
+    """What functions said is done is there as they said it; takes it out of `rows`."""
+    by_id = {row["id"]: row for some in rows.values() for row in some}
+    for item in expected.promises.appointments:
+        name = f"{item.id} of {item.call.call_id}"
+        row = by_id.get(item.id)
+        if row is None:
+            yield Difference("promises", f"{name}: is not there, was promised as {item.status}")
+            continue
+        rows.pop(row["idempotency_key"], None)
+        if not item.is_open:
+            yield from _as_promised(name, item, row, people)
+
+
+def _as_promised(name: str, item: PromisedAppointment, row: Row, people: _People) -> Iterator[Difference]:
+    assert item.call.business is not None
+    wanted: dict[str, object] = {
+        "idempotency_key": item.key or row["idempotency_key"],
+        "company": item.call.business.slug,
+        "branch": item.branch,
+        "staff": item.staff,
+        "service": item.service.slug,
+        "starts_at": item.starts_at,
+        "ends_at": item.starts_at + timedelta(minutes=item.service.minutes),
+        "time_zone": "Europe/Berlin",
+        "status": item.status,
+        "source": AppointmentSource.CALL,
+        "price_cents": item.service.price_cents,
+        "buffer_before_min": item.service.before,
+        "buffer_after_min": item.service.after,
+        "attendee_name": item.call.spoken_name or "",
+        "call": item.call.call_id,
+        "events": list(item.events),
+    }
+    for column, value in wanted.items():
+        if row[column] != value:
+            yield _differs("promises", name, column, row[column], value)
+    if people.who(row["customer_id"]) != item.customer:
+        yield _differs("promises", name, "customer", people.who(row["customer_id"]), item.customer)
+
+
+def _kept_answers(expected: Expectation, found: Found) -> Iterator[Difference]:
+    """Each tool call had one effect, and its answer is kept as it was told."""
+    rows: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in found.answers:
+        rows[row["call"], row["tool_key"]].append(row)
+    for item in expected.promises.answers:
+        name = f"{item.function} of {item.call_id} ({item.tool_key})"
+        present = rows.pop((item.call_id, item.tool_key), [])
+        if len(present) != 1 and not (item.answer is None and not present):
+            yield Difference("function_calls", f"{name}: {len(present)} rows, should be 1")
+        for row in present[:1]:
+            kept = msgspec.json.decode(row["answer"])
+            if row["name"] != item.function:
+                yield _differs("function_calls", name, "name", row["name"], item.function)
+            if item.answer is not None and kept != item.answer:
+                yield _differs("function_calls", name, "answer", kept, item.answer)
+    for call_id, tool_key in rows:
+        if tool_key.startswith("id:"):
+            yield Difference("function_calls", f"{call_id}: {tool_key} is there, was not asked")
 
 
 class _Aftermath:
@@ -268,6 +335,7 @@ def _totals(expected: Expectation, found: Found, before: Totals) -> Iterator[Dif
         return
     booked = sum(contest.winners for contest in expected.contests)
     turned_down = sum(len(contest.contenders) for contest in expected.contests) - booked
+    booked += len(expected.promises.appointments)
     wanted = {
         "calls": before.calls + len(expected.calls),
         "customers": before.customers + len(expected.customers),

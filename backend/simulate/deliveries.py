@@ -78,21 +78,33 @@ class Delivery:
             Seal.OLD: RejectReason.STALE,
         }.get(self.seal)
 
-    def body(self) -> bytes:
+    @property
+    def is_after_functions(self) -> bool:
+        """Tells of what the agent's functions led to, so they have to be over."""
+        return self.call.errand is not None and self.event in _AFTER
+
+    def body(self, told: payloads.Told | None = None) -> bytes:
         """The bytes to send; the same for every copy of a delivery."""
         if self.is_question:
             return payloads.inbound(self.call)
-        whole = payloads.call_event(self.call, self.event, self.sequence)
-        if self.damage is Damage.CUT:
-            return whole[: len(whole) // 2]
-        if self.damage is Damage.ARRAY:
-            return b"[" + whole + b"]"
-        if self.damage is Damage.NAMELESS:
-            return whole.replace(b'"call_id"', b'"call_ident"', 1)
-        return whole
+        return damaged(payloads.call_event(self.call, self.event, self.sequence, told), self.damage)
+
+
+def damaged(body: bytes, damage: Damage | None) -> bytes:
+    """A body as it arrives."""
+    match damage:
+        case Damage.CUT:
+            return body[: len(body) // 2]
+        case Damage.ARRAY:
+            return b"[" + body + b"]"
+        case Damage.NAMELESS:
+            return body.replace(b'"call_id"', b'"call_ident"', 1)
+        case None:
+            return body
 
 
 INBOUND = "call_inbound"
+_AFTER = frozenset({payloads.ENDED, payloads.ANALYZED, payloads.UNKNOWN})
 _MAIN = frozenset({payloads.STARTED, payloads.ENDED, payloads.ANALYZED})
 
 

@@ -39,6 +39,8 @@ class Found:
     appointments: list[Row] = field(default_factory=list)
     callbacks: list[Row] = field(default_factory=list)
     inbox: list[Row] = field(default_factory=list)
+    answers: list[Row] = field(default_factory=list)
+    """What functions answered, as it is kept."""
 
 
 async def read_totals(connection: Connection, companies: Sequence[str]) -> Totals:
@@ -63,6 +65,7 @@ async def read_found(
         found.appointments += await connection.fetch(APPOINTMENTS, f"call:{some}")
         found.callbacks += await connection.fetch(CALLBACKS, some)
         found.inbox += await connection.fetch(INBOX, some)
+        found.answers += await connection.fetch(ANSWERS, some)
     return found
 
 
@@ -190,6 +193,12 @@ INBOX = """
     from webhook_inbox inbox
     left join companies company on company.id = inbox.company_id
     where inbox.provider = 'retell' and inbox.subject ^@ $1
+"""
+
+ANSWERS = """
+    select provider_call_id as call, tool_key, name, answer
+    from function_calls
+    where provider_call_id ^@ $1
 """
 
 PHONES = """

@@ -96,7 +96,7 @@ def write_history(
     """All rows of `days` days before `now`. Ids of calls begin with `prefix`."""
     name = f"history:{seed}"
     calendar = Calendar(datetime.fromtimestamp(now, UTC).date())
-    callers = Callers(name, prefix, companies, calendar, faults=False, tempo=0.6, day_by_day=True)
+    callers = Callers(name, prefix, companies, calendar, faults=False, tempo=0.6, day_by_day=True, functions=False)
     calls = [callers.call(at) for at in instants(now, days, calls_per_minute, name)]
     known = [call for call in calls if call.business and call.ended_ms < (now - AFTER_CALL_S) * 1000]
     historian = _Historian(ids, now, seeded(name, "fates"))

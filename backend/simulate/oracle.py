@@ -22,6 +22,7 @@ from backend.simulate.conversation import summary
 from backend.simulate.deliveries import Delivery
 from backend.simulate.people import Person
 from backend.simulate.plan import Plan
+from backend.simulate.promises import Promises, promised
 from backend.simulate.sender import Ledger
 
 Value = object
@@ -103,6 +104,8 @@ class Expectation:
     """Deliveries that were answered as they must not be, in words."""
     undeliverable: int
     """Good deliveries that were given up."""
+    promises: Promises = field(default_factory=Promises)
+    """What functions answered that they did."""
     is_open: bool = field(default=False)
     """Something was given up, so totals are not certain."""
 
@@ -128,13 +131,21 @@ def expect(plan: Plan, ledgers: Sequence[Ledger]) -> Expectation:
         if delivery.reject is None and not delivery.is_question and attempts:
             known = told[delivery.call.call_id]
             (known.surely if accepted else known.maybe).add(delivery.event)
+    talks = [talk for ledger in ledgers for talk in ledger.talks]
+    promises = promised(talks, plan.ground, plan.companies)
+    for talk in talks:
+        if any(exchange.asked for exchange in talk.exchanges) and not told[talk.call.call_id].surely:
+            told[talk.call.call_id].maybe.add(talk.exchanges[0].ask.function)
+    for call_id in promises.open_calls:
+        told[call_id].maybe.add("function")
     for known in told.values():
         known.maybe -= known.surely
     heard = [call for call in plan.calls if call.call_id in told and call.business]
-    customers = tuple(_customers(heard, told))
+    customers = tuple(_customers(heard, told, promises))
     on_line = _by_line(customers)
-    calls = tuple(_call(call, told[call.call_id], on_line) for call in heard)
-    rejects = Counter(
+    calls = tuple(_call(call, told[call.call_id], on_line, promises) for call in heard)
+    rejects = Counter(reason for talk in talks for one in talk.exchanges for reason, _ in _answered(one.rejected))
+    rejects += Counter(
         delivery.reject
         for delivery, _, status, _ in sent
         if delivery.reject and status is not None and 400 <= status < 500
@@ -150,26 +161,36 @@ def expect(plan: Plan, ledgers: Sequence[Ledger]) -> Expectation:
         callbacks={
             call.call_id: call.callback_reason
             for call in heard
-            if call.callback_reason and payloads.ANALYZED in told[call.call_id].surely
-        },
+            if call.callback_reason and not call.errand and payloads.ANALYZED in told[call.call_id].surely
+        }
+        | dict(promises.callbacks),
+        promises=promises,
         inbox=tuple(_inbox(plan, ledgers)),
         rejects=rejects,
-        wrong_answers=tuple(_wrong_answers(sent)),
+        wrong_answers=(*_wrong_answers(sent), *promises.broken),
         undeliverable=undeliverable,
         is_open=any(known.maybe for known in told.values()),
     )
 
 
-def _customers(heard: Sequence[PlannedCall], told: dict[str, _Told]) -> Iterator[ExpectedCustomer]:
+def _answered(rejected: Sequence[tuple[RejectReason, int | None]]) -> Iterator[tuple[RejectReason, int]]:
+    """Requests that were surely refused."""
+    for reason, status in rejected:
+        if status is not None and 400 <= status < 500:
+            yield reason, status
+
+
+def _customers(heard: Sequence[PlannedCall], told: dict[str, _Told], promises: Promises) -> Iterator[ExpectedCustomer]:
     """A caller with a name and a usable phone is a customer: one for each name on a line."""
     surely: dict[int, Person] = {}
     maybe: dict[int, Person] = {}
     for call in heard:
         if call.person and call.spoken_name:
             known = told[call.call_id]
-            if payloads.ANALYZED in known.surely:
+            named = promises.named.get(call.call_id)
+            if payloads.ANALYZED in known.surely or named:
                 surely[call.person.number] = call.person
-            elif payloads.ANALYZED in known.maybe:
+            elif payloads.ANALYZED in known.maybe or named is False:
                 maybe[call.person.number] = call.person
     for number, person in (maybe | surely).items():
         yield ExpectedCustomer(person, is_open=number not in surely)
@@ -182,7 +203,12 @@ def _by_line(customers: Sequence[ExpectedCustomer]) -> dict[tuple[str, str], lis
     return lines
 
 
-def _call(call: PlannedCall, known: _Told, on_line: dict[tuple[str, str], list[ExpectedCustomer]]) -> ExpectedCall:
+def _call(
+    call: PlannedCall,
+    known: _Told,
+    on_line: dict[tuple[str, str], list[ExpectedCustomer]],
+    promises: Promises,
+) -> ExpectedCall:
     assert call.business is not None
     over = bool(known.surely & {payloads.ENDED, payloads.ANALYZED, payloads.UNKNOWN})
     columns: dict[str, Value] = {
@@ -213,7 +239,9 @@ def _call(call: PlannedCall, known: _Told, on_line: dict[tuple[str, str], list[E
             "events": frozenset(known.surely - QUIET_EVENTS),
         }
         if call.booking is None:  # the outcome of a booking is judged with its contest
-            columns["outcome"] = CallOutcome.UNKNOWN if call.odd is Odd.OUTCOME else call.outcome
+            analysed = promises.analysed.get(call.call_id, call.outcome)
+            told = CallOutcome.UNKNOWN if call.odd is Odd.OUTCOME else analysed
+            columns["outcome"] = promises.outcomes.get(call.call_id, told)
     return ExpectedCall(
         call=call,
         company=call.business.slug,

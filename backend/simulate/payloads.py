@@ -5,7 +5,10 @@ The shapes are the provider's (DOMAIN §2); `custom_analysis_data` is what our o
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -38,6 +41,17 @@ ODD_REASON, ODD_SENTIMENT, ODD_OUTCOME = "caller_walked_away", "Amused", "gift_c
 _ENCODER = msgspec.json.Encoder()
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the agent's functions led to, as the provider tells it after the call."""
+
+    outcome: CallOutcome
+    booking: Json | None = None
+    callback: str | None = None
+    tool_calls: tuple[Json, ...] = ()
+    """Invocations and results, as they stand in the transcript."""
+
+
 def inbound(call: PlannedCall) -> bytes:
     """The question that comes before the phone is answered."""
     question: Json = {
@@ -48,9 +62,12 @@ def inbound(call: PlannedCall) -> bytes:
     return _ENCODER.encode({"event": "call_inbound", "call_inbound": question})
 
 
-def call_event(call: PlannedCall, event: str, sequence: int = 0) -> bytes:
-    """The body of one event. `sequence` counts repeatable events of one kind within a call, from 0."""
-    body: Json = {"event": event, "call": _call(call, event, sequence)}
+def call_event(call: PlannedCall, event: str, sequence: int = 0, told: Told | None = None) -> bytes:
+    """The body of one event. `sequence` counts repeatable events of one kind within a call, from 0.
+
+    `told` is what functions led to; without it nothing was done in the call.
+    """
+    body: Json = {"event": event, "call": _call(call, event, sequence, told or _untold(call))}
     if event in {TRANSFER_STARTED, TRANSFER_BRIDGED, TRANSFER_ENDED}:
         body["transfer_destination"] = {"type": "predefined", "number": call.to_number}
     return _ENCODER.encode(body)
@@ -73,7 +90,34 @@ def latency(call: PlannedCall) -> Json:
     return {part: _percentiles(rng, median) for part, median in medians.items()}
 
 
-def _call(call: PlannedCall, event: str, sequence: int) -> Json:
+def function_call(call: PlannedCall, name: str, arguments: Mapping[str, object], tool_call_id: str | None) -> bytes:
+    """The body with which an agent calls a function.
+
+    Arguments stand in an object, in the text of one, or at the root, as the agent is configured.
+    """
+    about: Json = {
+        "call_id": call.call_id,
+        "call_type": call.call_type,
+        "agent_id": call.agent_id,
+        "call_status": CallStatus.ONGOING,
+        "start_timestamp": call.started_ms,
+    }
+    if call.call_type == "phone_call":
+        about |= {"direction": "inbound", "from_number": call.from_number, "to_number": call.to_number}
+    body: Json = {"name": name, "call": about}
+    if tool_call_id:
+        body["tool_call_id"] = tool_call_id
+    form = hashlib.sha256(call.call_id.encode()).digest()[0] % 10
+    if form == 0 and not body.keys() & arguments.keys():
+        return _ENCODER.encode(body | dict(arguments))
+    return _ENCODER.encode(body | {"args": _ENCODER.encode(arguments).decode() if form == 1 else arguments})
+
+
+def _untold(call: PlannedCall) -> Told:
+    return Told(call.outcome, _booking(call.booking) if call.booking else None, call.callback_reason)
+
+
+def _call(call: PlannedCall, event: str, sequence: int, told_after: Told) -> Json:
     over = event in {ENDED, ANALYZED, UNKNOWN}
     told: Json = {
         "call_id": call.call_id,
@@ -94,13 +138,13 @@ def _call(call: PlannedCall, event: str, sequence: int) -> Json:
         told["transcript"] = _text(said)
         told["transcript_object"] = [{"role": turn.role, "content": turn.content} for turn in said]
     if over:
-        told |= _after_the_call(call)
+        told |= _after_the_call(call, told_after)
     if event == ANALYZED:
-        told["call_analysis"] = _analysis(call)
+        told["call_analysis"] = _analysis(call, told_after)
     return told
 
 
-def _after_the_call(call: PlannedCall) -> Json:
+def _after_the_call(call: PlannedCall, told_after: Told) -> Json:
     """What the call object says once the call is over, beside what it said before."""
     told: Json = {
         "end_timestamp": call.ended_ms,
@@ -119,7 +163,7 @@ def _after_the_call(call: PlannedCall) -> Json:
     told |= {
         "transcript": transcript(call),
         "transcript_object": spoken,
-        "transcript_with_tool_calls": [*spoken, *_tool_calls(call)],
+        "transcript_with_tool_calls": [*spoken, *(told_after.tool_calls or _tool_calls(call))],
         "recording_url": recording_url(call),
         "public_log_url": f"https://recordings.example/{call.call_id}/public.log",
         "latency": latency(call),
@@ -127,16 +171,16 @@ def _after_the_call(call: PlannedCall) -> Json:
     return told
 
 
-def _analysis(call: PlannedCall) -> Json:
-    custom: Json = {"outcome": ODD_OUTCOME if call.odd is Odd.OUTCOME else call.outcome}
+def _analysis(call: PlannedCall, told_after: Told) -> Json:
+    custom: Json = {"outcome": ODD_OUTCOME if call.odd is Odd.OUTCOME else told_after.outcome}
     if call.spoken_name:
         custom["customer_name"] = call.spoken_name
     if call.email:
         custom["customer_email"] = call.email
-    if call.booking:
-        custom["booking"] = _booking(call.booking)
-    if call.callback_reason:
-        custom["callback"] = {"reason": call.callback_reason}
+    if told_after.booking:
+        custom["booking"] = told_after.booking
+    if told_after.callback:
+        custom["callback"] = {"reason": told_after.callback}
     return {
         "call_successful": call.outcome not in {CallOutcome.HANGUP, CallOutcome.ERROR},
         "call_summary": summary(call),

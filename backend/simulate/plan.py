@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -19,7 +19,7 @@ from backend.simulate.callers import Callers, to_nobody
 from backend.simulate.calls import Contest, PlannedCall
 from backend.simulate.deliveries import Delivery, deliveries_of, with_odd_word
 from backend.simulate.dice import seeded
-from backend.simulate.presets import ANALYSIS_LATE_S, PER_CALL, PER_DELIVERY, Fault, Pace
+from backend.simulate.presets import ANALYSIS_LATE_S, PER_CALL, PER_DELIVERY, Fault, FunctionFault, Pace
 
 SETTLE_S = 1_200.0
 """A run in compressed time ends so long before now, so that its last calls are over."""
@@ -77,6 +77,10 @@ class Plan:
     contests: tuple[Contest, ...]
     waves: tuple[tuple[Delivery, ...], ...] = field(repr=False)
     """Deliveries in the order of sending. The second wave starts when the first one is in the database."""
+    talks: tuple[PlannedCall, ...] = ()
+    """Calls of the first wave in which the agent calls functions, by start."""
+    ground: Ground = field(default=Ground(), repr=False)
+    """What it keeps clear of."""
 
     @property
     def deliveries(self) -> Iterator[Delivery]:
@@ -106,18 +110,28 @@ def make_plan(spec: RunSpec, companies: Sequence[Business], ground: Ground) -> P
         calls=(*calls, *follow_ups),
         contests=callers.contests,
         waves=(_in_order(first), _in_order(second)),
+        talks=tuple(sorted((call for call in calls if call.errand), key=lambda call: (call.started_ms, call.number))),
+        ground=ground,
     )
 
 
 def _complete(spec: RunSpec, calls: list[PlannedCall]) -> None:
     """See to it that the rare kinds of call are there, by changing one call each."""
-    plain = [call for call in calls if call.connected and call.business and not call.booking and not call.odd]
+    calm = [call for call in calls if call.connected and call.business and not call.odd]
+    plain = [call for call in calm if not call.booking and not call.errand]
     if spec.faults and plain and not any(call.odd for call in calls):
         chosen = plain.pop()
         calls[chosen.number] = with_odd_word(chosen)
     if plain and all(call.business for call in calls):
         chosen = plain.pop()
         calls[chosen.number] = to_nobody(chosen)
+    booking = [
+        call for call in calls if call.errand and call.outcome is CallOutcome.BOOKED and not call.errand.obstacle
+    ]
+    if spec.faults:
+        for call, fault in zip(booking, FunctionFault, strict=False):
+            assert call.errand is not None
+            calls[call.number] = replace(call, errand=replace(call.errand, faults=(fault,)))
 
 
 def _instants(spec: RunSpec, seed: str) -> list[float]:

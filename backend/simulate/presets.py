@@ -150,6 +150,47 @@ PER_CALL: dict[Fault, float] = {
 }
 """Chance of each fault for one call."""
 
+RIVALRY = 0.05
+"""Of bookings during a call: others want the same slot at the same moment."""
+OBSTACLE = 0.15
+"""Of bookings during a call: what is asked for first cannot be had (closed, too soon, unknown, unreadable)."""
+HELD_FIRST = 0.20
+"""Of bookings during a call: the slot is kept until the caller has made up their mind."""
+CHANGED_MIND = 0.06
+"""Of bookings during a call: moved or cancelled again before the caller hangs up."""
+
+
+class FunctionFault(StrEnum):
+    """What goes wrong with a function that the voice agent calls."""
+
+    REPEATED = "repeated"
+    """The same tool call again after its answer."""
+    TWIN = "twin"
+    """The same tool call twice at once."""
+    ANSWER_LOST = "answer_lost"
+    """The answer comes too late for the agent, which calls again."""
+    NO_ID = "no_id"
+    """The tool call has no id."""
+    BAD_SIGNATURE = "bad_signature"
+    """A forged request with a wrong or missing signature."""
+    STALE = "stale"
+    """A request whose signature is older than five minutes."""
+    MALFORMED = "malformed"
+    """A well-signed request that is no JSON, or does not say which function of which call."""
+
+
+PER_FUNCTION: dict[FunctionFault, float] = {
+    FunctionFault.REPEATED: 0.02,
+    FunctionFault.TWIN: 0.005,
+    FunctionFault.ANSWER_LOST: 0.02,
+    FunctionFault.NO_ID: 0.02,
+    FunctionFault.BAD_SIGNATURE: 0.001,
+    FunctionFault.STALE: 0.0005,
+    FunctionFault.MALFORMED: 0.0005,
+}
+"""Chance of each fault for one function call. The first two are those of deliveries; answers are lost and ids missing
+as often, the source being silent about both."""
+
 ANALYSIS_LATE_S = (5.0, 60.0)
 """How long after the end of a call its analysis arrives."""
 ANALYSIS_SOON_S = (1.0, 3.0)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 
 import msgspec
 
@@ -34,9 +35,12 @@ from backend.simulate.plan import Ground, Plan, RunSpec, make_plan, outcomes
 from backend.simulate.presets import Pace
 from backend.simulate.sender import Courier, Ledger, Sender
 from backend.simulate.settle import settle
+from backend.simulate.switchboard import Talking
 
 STALL_S = 90.0
 """A queue that has not moved for so long does not drain: longer than the longest wait before a retry."""
+TALK_AFTER_S = 1.2
+"""The agent calls its first function so long after the call began."""
 REJECTS_WITHIN_S = 15.0
 """Refused deliveries are counted so soon."""
 LOCK_KEY = 0x617369
@@ -248,7 +252,22 @@ class Simulation:
             stop=self._stop,
             progress=lambda done, of: self._progress(f"sent {done} of {of} deliveries", last=done == of),
         )
-        return await sender.send(plan.waves[wave], speed=None if wave else self._order.speed)
+        talks = [] if wave else self._talks(plan)
+        return await sender.send(plan.waves[wave], talks, speed=None if wave else self._order.speed)
+
+    def _talks(self, plan: Plan) -> list[Talking]:
+        """The conversations with the voice agents that have functions."""
+        order = count(1)
+        return [
+            Talking(
+                call,
+                at=call.started_ms / 1000 + TALK_AFTER_S,
+                order=order,
+                patient=self._order.patient,
+                faults=self._order.faults,
+            )
+            for call in plan.talks
+        ]
 
     async def _drain(self, plan: Plan) -> float:
         """Wait until nothing of the run is under way; how long that took."""
@@ -325,7 +344,8 @@ class Simulation:
             expected={
                 "calls": len(expected.calls),
                 "customers": len(expected.customers),
-                "appointments": sum(contest.winners for contest in expected.contests),
+                "appointments": sum(contest.winners for contest in expected.contests)
+                + len(expected.promises.appointments),
                 "callbacks": len(expected.callbacks)
                 + sum(len(contest.contenders) - contest.winners for contest in expected.contests),
                 "inbox": len(expected.inbox),

@@ -17,7 +17,9 @@ from typing import Final
 from backend.simulate.deliveries import Delivery, Seal
 from backend.simulate.dice import seeded
 from backend.simulate.http_client import HttpConnection, NoAnswer
+from backend.simulate.payloads import Told
 from backend.simulate.signing import SIGNATURE_HEADER, retell_signature
+from backend.simulate.switchboard import Exchange, Talking
 
 TIMEOUT_S: Final = 10.0
 """The provider waits so long for an answer."""
@@ -60,6 +62,8 @@ class Ledger:
     """Fates by position of the delivery in its wave."""
 
     fates: list[Fate]
+    talks: list[Talking] = field(default_factory=list)
+    """Conversations that went on meanwhile."""
     waits_s: list[float] = field(default_factory=list)
     """Time to the answer of answered attempts, seconds, at most the latest 100,000."""
     began_at: float = 0.0
@@ -71,6 +75,11 @@ class Ledger:
     def retries(self) -> int:
         """Attempts beyond each delivery's first."""
         return sum(max(0, fate.attempts - 1) for fate in self.fates)
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """Functions that were called."""
+        return [one for talk in self.talks for one in talk.exchanges if one.asked]
 
 
 class Courier:
@@ -93,16 +102,18 @@ class Courier:
         self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)
         """Time to the answer of every answered attempt, seconds, the latest ones."""
 
-    async def attempt(self, connection: HttpConnection, delivery: Delivery, fate: Fate) -> bool:
-        """Send once; true when the delivery needs no further attempt."""
-        body = delivery.body()
+    async def attempt(
+        self, connection: HttpConnection, delivery: Delivery, fate: Fate, told: Told | None = None
+    ) -> bool:
+        """Send once; true when the delivery needs no further attempt. `told` is what its call's functions led to."""
+        body = delivery.body(told)
         if not fate.attempts:
             fate.digest = hashlib.sha256(body).digest()
         fate.attempts += 1
         path = INBOUND_PATH if delivery.is_question else WEBHOOK_PATH
         began = time.monotonic()
         try:
-            answer = await connection.post(path, self._headers(delivery, body), body, self._timeout_s)
+            answer = await connection.post(path, self.signed(body, delivery.seal), body, self._timeout_s)
         except NoAnswer as failed:
             fate.in_doubt, fate.why = True, str(failed)
         else:
@@ -117,12 +128,12 @@ class Courier:
                 return True
         return not self._patient and fate.attempts > RETRIES
 
-    def _headers(self, delivery: Delivery, body: bytes) -> bytes:
-        """Header lines with the signature that the delivery's seal asks for."""
-        if delivery.seal is Seal.ABSENT:
+    def signed(self, body: bytes, seal: Seal) -> bytes:
+        """Header lines with the signature that a seal asks for."""
+        if seal is Seal.ABSENT:
             return _HEADERS
-        at_ms = int((time.time() - (OLD_S if delivery.seal is Seal.OLD else 0.0)) * 1000)
-        key = f"{self._key}-forged" if delivery.seal is Seal.WRONG else self._key
+        at_ms = int((time.time() - (OLD_S if seal is Seal.OLD else 0.0)) * 1000)
+        key = f"{self._key}-forged" if seal is Seal.WRONG else self._key
         return b"%b%b: %b\r\n" % (_HEADERS, SIGNATURE_HEADER.encode(), retell_signature(key, body, at_ms).encode())
 
     def wait(self, fate: Fate) -> float:
@@ -152,17 +163,19 @@ class Sender:
         self._stop = stop or asyncio.Event()
         self._progress = progress
 
-    async def send(self, deliveries: Sequence[Delivery], *, speed: float | None = None) -> Ledger:
-        """Send all deliveries and wait for their fates.
+    async def send(
+        self, deliveries: Sequence[Delivery], talks: Sequence[Talking] = (), *, speed: float | None = None
+    ) -> Ledger:
+        """Send all deliveries, have all talks, and wait for what becomes of them.
 
-        `speed` is virtual seconds per real second, the first delivery goes out at once; None is as fast as possible.
+        `speed` is virtual seconds per real second, the first one begins at once; None is as fast as possible.
         Ends early, with the rest unsent, when the stop event is set.
         """
-        ledger = Ledger([Fate() for _ in deliveries], began_at=time.time())
+        ledger = Ledger([Fate() for _ in deliveries], list(talks), began_at=time.time())
         wave = _Wave(deliveries, ledger)
         workers = [
-            asyncio.create_task(self._work(wave), name=f"simulated-provider-{number}")
-            for number in range(min(self._connections, max(1, len(deliveries))))
+            asyncio.create_task(self._work(wave, speed), name=f"simulated-provider-{number}")
+            for number in range(min(self._connections, max(1, len(wave.items))))
         ]
         feeder = asyncio.create_task(self._feed(wave, speed), name="simulated-clock")
         stopped = asyncio.create_task(self._stop.wait(), name="simulated-stop")
@@ -183,46 +196,91 @@ class Sender:
         return ledger
 
     async def _feed(self, wave: _Wave, speed: float | None) -> None:
-        """Put deliveries before the workers when their time has come."""
+        """Put what is to be sent before the workers when its time has come."""
         if speed is None:
-            for position in range(len(wave.deliveries)):
-                wave.waiting.put_nowait(position)
+            for number in range(len(wave.items)):
+                wave.waiting.put_nowait(number)
             return
-        origin, began = (wave.deliveries[0].at if wave.deliveries else 0.0), time.monotonic()
-        for position, delivery in enumerate(wave.deliveries):
-            pause = (delivery.at - origin) / speed - (time.monotonic() - began)
+        origin, began = (wave.items[0].at if wave.items else 0.0), time.monotonic()
+        for number, item in enumerate(wave.items):
+            pause = (item.at - origin) / speed - (time.monotonic() - began)
             if pause > 0.0:
                 await asyncio.sleep(pause)
-            wave.waiting.put_nowait(position)
+            wave.waiting.put_nowait(number)
 
-    async def _work(self, wave: _Wave) -> None:
+    async def _work(self, wave: _Wave, speed: float | None) -> None:
         """One connection of the provider."""
         with contextlib.closing(HttpConnection(self._api_url)) as connection:
             while True:
-                position = await wave.waiting.get()
-                delivery, fate = wave.deliveries[position], wave.ledger.fates[position]
-                if await self._courier.attempt(connection, delivery, fate):
-                    wave.settle()
-                    if self._progress:
-                        self._progress(wave.settled, len(wave.deliveries))
+                number = await wave.waiting.get()
+                item = wave.items[number]
+                if wave.has_to_wait(number):
+                    continue
+                if isinstance(item, Talking):
+                    wait = await item.step(connection, self._api_url, self._courier.signed)
+                    is_over = item.is_over
+                    if wait < 0.0:
+                        wait = item.breath_s / speed if speed else 0.0
                 else:
-                    asyncio.get_running_loop().call_later(self._courier.wait(fate), wave.waiting.put_nowait, position)
+                    talk = wave.talk_of(item)
+                    fate = wave.fates[number]
+                    is_over = await self._courier.attempt(connection, item, fate, talk.told if talk else None)
+                    wait = self._courier.wait(fate)
+                if is_over:
+                    wave.settle(number)
+                    if self._progress:
+                        self._progress(wave.settled, len(wave.items))
+                elif wait:
+                    asyncio.get_running_loop().call_later(wait, wave.waiting.put_nowait, number)
+                else:
+                    wave.waiting.put_nowait(number)
 
 
 class _Wave:
-    """Deliveries under way."""
+    """Deliveries and conversations under way, by number in the order of their times."""
 
     def __init__(self, deliveries: Sequence[Delivery], ledger: Ledger) -> None:
-        self.deliveries = deliveries
-        self.ledger = ledger
-        self.waiting: asyncio.Queue[int] = asyncio.Queue()
+        fates = dict(zip(map(id, deliveries), ledger.fates, strict=True))
+        self.items: list[Delivery | Talking] = sorted((*deliveries, *ledger.talks), key=lambda item: item.at)
+        self.fates = {number: fates[id(item)] for number, item in enumerate(self.items) if isinstance(item, Delivery)}
+        self.waiting: asyncio.PriorityQueue[int] = asyncio.PriorityQueue()
+        """Earlier ones first, also when they come back."""
         self.settled = 0
         self.finished = asyncio.Event()
-        if not deliveries:
+        self._talks = {talk.call.call_id: talk for talk in ledger.talks}
+        self._on_line: dict[tuple[str, str], Talking] = {}
+        self._parked: dict[Talking, list[int]] = {}
+        if not self.items:
             self.finished.set()
 
-    def settle(self) -> None:
-        """One more delivery has its fate."""
+    def talk_of(self, delivery: Delivery) -> Talking | None:
+        """The conversation of a delivery's call."""
+        return self._talks.get(delivery.call.call_id)
+
+    def has_to_wait(self, number: int) -> bool:
+        """Whether something must be over first; then it comes back by itself.
+
+        A line is in one call at a time, and what tells of a conversation's end comes after it.
+        """
+        item = self.items[number]
+        if isinstance(item, Talking):
+            before: Talking | None = self._on_line.setdefault(item.line, item)
+            if before is item:
+                return False
+        else:
+            before = self.talk_of(item) if item.is_after_functions else None
+        if before is None or before.is_over:
+            return False
+        self._parked.setdefault(before, []).append(number)
+        return True
+
+    def settle(self, number: int) -> None:
+        """One more has its fate; what waited for it goes on."""
+        item = self.items[number]
+        if isinstance(item, Talking):
+            del self._on_line[item.line]
+            for parked in self._parked.pop(item, ()):
+                self.waiting.put_nowait(parked)
         self.settled += 1
-        if self.settled == len(self.deliveries):
+        if self.settled == len(self.items):
             self.finished.set()

@@ -58,6 +58,7 @@ def declaration(company: Business) -> CompanyDeclaration:
                 duration_min=service.minutes,
                 buffer_before_min=service.before,
                 buffer_after_min=service.after,
+                notice_min=service.notice,
                 horizon_days=service.horizon_days,
                 price_cents=service.price_cents,
             )

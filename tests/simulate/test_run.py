@@ -71,7 +71,9 @@ CALLED_BACK = """
     delete from callback_requests
     where id = (select id from callback_requests where reason {} 'slot_taken' limit 1)
 """
-BOOKED = "(select id from appointments where idempotency_key is not null order by id limit 1)"
+BOOKED = "(select id from appointments where idempotency_key !~ ':.*:' order by id limit 1)"
+PROMISED = "(select id from appointments where idempotency_key ~ ':id:' and status = 'confirmed' order by id limit 1)"
+OTHER_PROMISED = PROMISED.replace("limit 1", "limit 1 offset 3")
 CUSTOMER = "(select id from customers order by id limit 1)"
 
 MUTATIONS = {
@@ -143,7 +145,36 @@ MUTATIONS = {
     "an appointment at another time": (
         "appointments",
         """update appointments set starts_at = starts_at + interval '1 minute', ends_at = ends_at + interval '1 minute'
-           where id = (select id from appointments order by id desc limit 1)""",
+           where id = (select id from appointments where idempotency_key !~ ':.*:' order by id desc limit 1)""",
+    ),
+    "a promised appointment that is gone": ("promises", f"delete from appointments where id = {PROMISED}"),
+    "a promised appointment with somebody else": (
+        "promises",
+        f"""update appointments set staff_id = (
+                select staff_id from staff_services s
+                where s.service_id = appointments.service_id and s.staff_id <> appointments.staff_id limit 1)
+            where id = {OTHER_PROMISED}""",
+    ),
+    "a promised appointment that was cancelled": (
+        "promises",
+        f"update appointments set status = 'cancelled' where id = {OTHER_PROMISED}",
+    ),
+    "a tool call with two effects": (
+        "appointments",
+        """insert into appointments (company_id, branch_id, staff_id, service_id, starts_at, ends_at, time_zone, status,
+                                     source, version, idempotency_key)
+           select company_id, branch_id, staff_id, service_id, starts_at + interval '1 year',
+                  ends_at + interval '1 year', time_zone, status, source, 1, idempotency_key || ':2'
+           from appointments where idempotency_key ~ ':id:' limit 1""",
+    ),
+    "an answer that was forgotten": (
+        "function_calls",
+        "delete from function_calls where tool_key = (select max(tool_key) from function_calls)",
+    ),
+    "an answer that is another one by now": (
+        "function_calls",
+        """update function_calls set answer = '{"ok": false}'
+           where tool_key = (select max(tool_key) from function_calls where answer ->> 'ok' = 'true')""",
     ),
     "an appointment that is not what its events say": (
         "I4 events",

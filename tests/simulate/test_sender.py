@@ -14,6 +14,7 @@ from retell.lib.webhook_auth import verify
 from backend.simulate.businesses import TRIAL, businesses
 from backend.simulate.deliveries import Delivery, Seal
 from backend.simulate.http_client import HttpConnection, NoAnswer
+from backend.simulate.payloads import Told
 from backend.simulate.plan import Ground, RunSpec, make_plan
 from backend.simulate.presets import PACES
 from backend.simulate.sender import Courier, Fate, Sender
@@ -171,7 +172,9 @@ async def test_stopping_leaves_the_rest_unsent() -> None:
 
 async def test_a_fault_of_the_simulator_itself_is_not_taken_for_a_silent_system() -> None:
     class Broken(Courier):
-        async def attempt(self, connection: HttpConnection, delivery: Delivery, fate: Fate) -> bool:
+        async def attempt(
+            self, connection: HttpConnection, delivery: Delivery, fate: Fate, told: Told | None = None
+        ) -> bool:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
