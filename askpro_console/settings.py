@@ -54,7 +54,7 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Requests with all tokens of one company."""
     company_reports_per_minute: Count = 300
     """Lists and searches with all tokens of one company."""
-    concurrency_start: Count = 16
+    concurrency_start: Count = 8
     """Requests that an API process works on at once when it starts; it then finds the right number itself."""
     concurrency_least: Count = 4
     """The fewest that it works on at once."""

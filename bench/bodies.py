@@ -10,31 +10,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 import msgspec
 import psutil
 
-from backend.api.config import ApiConfig
-from backend.api.server import serve
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import connect
 from backend.services.companies import apply_company
+from bench.api_process import KEY, LOGGED, SECRET, OpenConnection, api, exchange, request
 from bench.server import durable_server, valkey_server
-from tests.hostile_bodies import Hostile, HostileBodies
+from tests.hostile_bodies import HostileBodies
 from tests.voice_agent import SALON
 
-KEY = "key_bodies_0123456789"
-SECRET = "calcom-bodies-secret"
 RESULTS = Path(__file__).parent / "results"
 
 MIB = 1024 * 1024
@@ -42,18 +34,7 @@ GROWTH = 1.10
 """Memory at the end against a tenth of the way: more is growth."""
 
 CONNECTIONS = 8
-
-OpenConnection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-class Place(msgspec.Struct, frozen=True):
-    """What the API process is told."""
-
-    host: str
-    port: int
-    database: str
-    passwords: dict[str, str]
-    valkey_url: str
+ANSWER_S = 30.0
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -75,82 +56,6 @@ class Report(msgspec.Struct, kw_only=True):
     first_failures: list[str]
 
 
-@contextmanager
-def api(address: PostgresAddress, valkey_url: str, log: Path) -> Iterator[tuple[int, psutil.Process]]:
-    """An API process; yields its port."""
-    place = Place(address.host, address.port, address.database, dict(address.passwords), valkey_url)
-    with log.open("wb") as errors:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "bench.bodies", "--serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    try:
-        child.stdin.write(msgspec.json.encode(place))
-        child.stdin.close()
-        line = child.stdout.readline()
-        if not line:
-            raise SystemExit(f"the API did not start:\n{log.read_text()}")
-        yield int(line), psutil.Process(child.pid)
-    finally:
-        child.send_signal(signal.SIGTERM)
-        child.wait(30)
-
-
-def serve_place() -> None:
-    """The API process: told on stdin, says its port on stdout, logs to stderr."""
-    import logging
-
-    import uvloop
-
-    logging.basicConfig(level=logging.WARNING, format="LOGGED %(levelname)s %(name)s %(message)s")
-    place = msgspec.json.decode(sys.stdin.buffer.read(), type=Place)
-    config = ApiConfig(
-        host="127.0.0.1",
-        port=0,
-        postgres=PostgresAddress(place.host, place.port, place.database, place.passwords),
-        valkey_url=place.valkey_url,
-        retell_keys=(KEY,),
-        calcom_secrets=(SECRET,),
-        reject_key=bytes(32),
-        version="bench",
-    )
-
-    def say_port(url: str) -> None:
-        print(url.rsplit(":", 1)[1], flush=True)
-
-    uvloop.run(serve(config, on_ready=say_port))
-
-
-async def send(port: int, idle: list[OpenConnection], hostile: Hostile) -> int:
-    """The status of the answer; 0 for none. Leaves its connection among the idle ones while that is possible."""
-    reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port, limit=2 * MIB)
-    lines = "".join(f"{name}: {value}\r\n" for name, value in hostile.headers.items())
-    head = f"POST {hostile.path} HTTP/1.1\r\nhost: x\r\n{lines}content-length: {len(hostile.body)}\r\n\r\n"
-    try:
-        writer.write(head.encode() + hostile.body)
-        start = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
-        status = int(start.split(b" ", 2)[1])
-        length, closes = 0, False
-        for line in start.lower().split(b"\r\n"):
-            if line.startswith(b"content-length:"):
-                length = int(line.partition(b":")[2])
-            closes |= line == b"connection: close"
-        if length:
-            await asyncio.wait_for(reader.readexactly(length), 30)
-    except (OSError, asyncio.IncompleteReadError, TimeoutError):
-        writer.close()
-        return 0
-    if closes:
-        writer.close()
-    else:
-        idle.append((reader, writer))
-    return status
-
-
 async def attack(port: int, process: psutil.Process, report: Report) -> None:
     """Send them all."""
     bodies = HostileBodies(report.seed, retell_key=KEY, calcom_secret=SECRET)
@@ -164,7 +69,8 @@ async def attack(port: int, process: psutil.Process, report: Report) -> None:
             sent += 1
             hostile = bodies.next()
             mark = marks.get(sent)
-            status = await send(port, idle, hostile)
+            sent_bytes = request("POST", hostile.path, hostile.headers, hostile.body)
+            status = await exchange(port, idle, sent_bytes, ANSWER_S)
             report.bytes_sent += len(hostile.body)
             report.kinds[hostile.kind] = report.kinds.get(hostile.kind, 0) + 1
             by_status = report.answers.setdefault(hostile.path, {})
@@ -197,7 +103,7 @@ def run(count: int, seed: int) -> Report:
             log = base / "api.log"
             with api(address, valkey_url, log) as (port, process):
                 asyncio.run(attack(port, process, report))
-            logged = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("LOGGED")]
+            logged = [line for line in log.read_text(errors="replace").splitlines() if line.startswith(LOGGED)]
             report.logged = len(logged)
             report.first_failures += [f"{count} × {line[:300]}" for line, count in Counter(logged).most_common(5)]
     return report
@@ -234,11 +140,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.serve:
-        serve_place()
-        return 0
     report = run(args.count, args.seed)
     print(table(report))
     RESULTS.mkdir(exist_ok=True)  # git-ignored

@@ -1,7 +1,7 @@
 """How many requests are worked on at once, and who goes first when that is not enough.
 
 The number adapts by AIMD (additive increase, multiplicative decrease): as long as answers come within their class's
-target it grows by one, as soon as a part of them does not it shrinks by a tenth. Its measure is the time from entering
+target it grows by one, as soon as a part of them does not it shrinks by a fifth. Its measure is the time from entering
 to leaving, so it finds the concurrency that this machine and its database bear, whatever the requests are. (A gradient
 of latencies would mistake a change in the mix of requests, whose costs differ a hundredfold, for a change in load.)
 
@@ -40,17 +40,17 @@ class Priority(IntEnum):
 class GatePolicy:
     """How a gate behaves. Seconds."""
 
-    start: int = 16
+    start: int = 8
     """Concurrency to begin with;"""
     least: int = 4
     most: int = 128
     share: tuple[float, ...] = (1.0, 0.9, 0.75, 0.5)
     """Part of the places that each class, and all of them together, may fill when one of it enters."""
-    target_s: tuple[float, ...] = (0.3, 0.5, 0.5, 0.5)
+    target_s: tuple[float, ...] = (0.15, 0.25, 0.2, 0.2)
     """An answer that takes longer than its class's target is late."""
     late_share: float = 0.1
     """A window with a larger part of late answers makes the concurrency shrink,"""
-    decrease: float = 0.9
+    decrease: float = 0.8
     """to this part of it."""
     window_s: float = 0.25
     """The concurrency changes at most once in such a window;"""

@@ -30,7 +30,7 @@ class LimitFigures:
     """All requests with any token of one company."""
     company_reports_per_minute: int = 300
     """Its lists and searches among them."""
-    concurrency_start: int = 16
+    concurrency_start: int = 8
     """Requests that one process works on at once, at first; the gate finds the right number between the next two."""
     concurrency_least: int = 4
     concurrency_most: int = 128
