@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, Field, StrictBool
 
 from backend.api.pages import LARGEST_PAGE, PAGE
-from backend.api.values import Cents, Email, Given, Moment, Name, Phone, Slug, Told, local
+from backend.api.values import Cents, Email, Given, Moment, Name, Phone, Slug, Told, local, read_whole
 from backend.domain.vocabulary import AppointmentEvent, AppointmentSource, AppointmentStatus
 from backend.services.appointment_records import AppointmentRecord, EventRecord
 
@@ -34,7 +34,7 @@ class NewAppointment(Given):
     staff: Slug | None = Field(None, description="Without it, whoever is free.")
     attendee: Attendee
     customer_id: UUID | None = Field(None, description="Whose appointment it is, when that is known.")
-    hold_min: Annotated[int, Field(ge=1, le=LONGEST_HOLD_MIN, strict=True)] | None = Field(
+    hold_min: Annotated[int, Field(ge=1, le=LONGEST_HOLD_MIN), BeforeValidator(read_whole)] | None = Field(
         None, description="Hold the slot for so many minutes instead of booking it; it must be confirmed before."
     )
 
@@ -44,13 +44,13 @@ class Move(Given):
 
     starts_at: Moment
     staff: Slug | None = Field(None, description="To another staff member.")
-    accept_fee: StrictBool = Field(False, description="Move it although that costs a fee by now.")
+    accept_fee: StrictBool = Field(default=False, description="Move it although that costs a fee by now.")
 
 
 class Cancellation(Given):
     """How an appointment is to be cancelled."""
 
-    accept_fee: StrictBool = Field(False, description="Cancel it although that costs a fee by now.")
+    accept_fee: StrictBool = Field(default=False, description="Cancel it although that costs a fee by now.")
 
 
 def _listed(value: object) -> object:

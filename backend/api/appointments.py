@@ -32,7 +32,6 @@ from backend.api.appointment_shapes import (
     event_shape,
 )
 from backend.api.conditions import IfMatch, IfNoneMatch, expected_version, is_unchanged, stale
-from backend.api.customers import phone_number
 from backend.api.idempotency import IdempotencyKey, once
 from backend.api.pages import Page
 from backend.api.problems import Problem
@@ -69,6 +68,9 @@ REFUSED = {
 }
 
 FIELD_MEANT = {"service_unknown": "service", "branch_unknown": "branch", "staff_unknown": "staff"}
+
+FREE_OF_CHARGE = Cancellation()
+"""What a cancellation without a body means."""
 
 Change = Callable[[Connection, int | None], Awaitable[object]]
 """What is to happen to an appointment, and the version that it must have."""
@@ -118,7 +120,6 @@ async def post_appointment(
     visiting: Visiting, body: NewAppointment, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """A new appointment."""
-    phone = None if body.attendee.phone is None else phone_number("attendee.phone", body.attendee.phone)
 
     async def make(connection: Connection) -> Response:
         company_id = visiting.caller.company_id
@@ -130,10 +131,10 @@ async def post_appointment(
             asked_at=datetime.now(UTC),
             staff=body.staff,
             branch=body.branch,
-            customer_id=await _customer(connection, visiting, body, phone),
+            customer_id=await _customer(connection, visiting, body),
             attendee_name=body.attendee.name,
-            attendee_email=None if body.attendee.email is None else body.attendee.email.lower(),
-            attendee_phone=phone,
+            attendee_email=body.attendee.email,
+            attendee_phone=body.attendee.phone,
             source=AppointmentSource.API,
             actor=visiting.caller.actor,
             hold_for=None if body.hold_min is None else timedelta(minutes=body.hold_min),
@@ -259,12 +260,11 @@ async def restore(
 async def cancel(
     visiting: Visiting,
     appointment_id: UUID,
-    body: Cancellation | None = None,
+    body: Cancellation = FREE_OF_CHARGE,
     if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """It does not take place."""
-    accept_fee = body is not None and body.accept_fee
 
     async def change(connection: Connection, version: int | None) -> object:
         return await booking.cancel(
@@ -273,7 +273,7 @@ async def cancel(
             appointment_id,
             actor=visiting.caller.actor,
             version=version,
-            accept_fee=accept_fee,
+            accept_fee=body.accept_fee,
         )
 
     return await _changed(visiting, change, appointment_id, if_match, idempotency_key)
@@ -360,16 +360,16 @@ async def _changed(
     return await once(visiting, idempotency_key, work)
 
 
-async def _customer(connection: Connection, visiting: Visit, body: NewAppointment, phone: str | None) -> UUID | None:
+async def _customer(connection: Connection, visiting: Visit, body: NewAppointment) -> UUID | None:
     """Whose appointment it is: the customer named, else the one whom the attendee's name and phone make."""
     company_id = visiting.caller.company_id
     if body.customer_id is not None:
         if await read_customer(connection, company_id, body.customer_id) is None:
             raise Problem(409, "there is no such customer", field="customer_id", reason="customer_unknown")
         return body.customer_id
-    if phone is None:
+    if body.attendee.phone is None:
         return None
-    who = caller_of(number=phone, name=body.attendee.name, email=body.attendee.email)
+    who = caller_of(number=body.attendee.phone, name=body.attendee.name, email=body.attendee.email)
     found = await find_or_create(connection, company_id, who)
     return None if found is None else found.customer_id
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool
 from starlette.responses import Response
 
 from backend.api.answers import Visiting, answered, not_modified, page_answer, problems, requires
@@ -16,7 +16,6 @@ from backend.api.pages import LARGEST_PAGE, PAGE, Page
 from backend.api.problems import Problem
 from backend.api.values import Email, Given, Line, Moment, Name, Phone, Slug, Text, Told
 from backend.domain.names import name_key
-from backend.domain.phones import normalise
 from backend.domain.vocabulary import TokenScope
 from backend.postgres.pools import Connection
 from backend.services.customer_records import (
@@ -59,10 +58,10 @@ class CustomerShape(Told):
 
 
 class NewCustomer(Given):
-    """A customer to be made. Of the two names one is needed."""
+    """A customer to be made."""
 
     first_name: Line = ""
-    last_name: Line = ""
+    last_name: Name
     email: Email | None = None
     phone: Phone | None = None
     tags: Tags = Field(default_factory=list)
@@ -71,18 +70,12 @@ class NewCustomer(Given):
     preferred_branch: Slug | None = None
     preferred_staff: Slug | None = None
 
-    @model_validator(mode="after")
-    def _has_a_name(self) -> NewCustomer:
-        if not name_key(f"{self.first_name} {self.last_name}"):
-            raise ValueError("first_name or last_name must hold a name")
-        return self
-
 
 class CustomerChanges(Given):
     """What is to be changed (RFC 7396): a field that is left out stays, null takes a value away."""
 
     first_name: Line | None = None
-    last_name: Line | None = None
+    last_name: Name = ""
     email: Email | None = None
     phone: Phone | None = None
     tags: Tags | None = None
@@ -118,8 +111,7 @@ async def get_customers(visiting: Visiting, query: Annotated[CustomerQuery, Quer
     """A page of customers."""
     listing = visiting.listing(query)
     position = listing.position(query.cursor)
-    phone = None if query.phone is None else normalise(query.phone) or ""
-    wanted = CustomerFilter(phone=phone, email=None if query.email is None else query.email.lower(), name=query.name)
+    wanted = CustomerFilter(phone=query.phone, email=query.email, name=query.name)
     after = None if position is None else (str(position[0]), UUID(str(position[1])))
     async with visiting.company() as connection:
         rows = await list_customers(
@@ -198,10 +190,7 @@ async def patch_customer(
         if not fields:
             return answered(_shape(present), version=present.version)
         first, last = (str(fields.get(name, getattr(present, name))) for name in ("first_name", "last_name"))
-        key = name_key(f"{first} {last}")
-        if not key:
-            raise Problem(409, "first_name or last_name must hold a name", field="last_name", reason="name_missing")
-        fields |= {"name_key": key, "phone": fields.get("phone", present.phone)}
+        fields |= {"name_key": name_key(f"{first} {last}"), "phone": fields.get("phone", present.phone)}
         try:
             changed = await change_customer(connection, company_id, customer_id, fields, version=present.version)
         except (CustomerExists, PlaceUnknown) as refused:
@@ -212,29 +201,14 @@ async def patch_customer(
 
 
 def _fields(body: NewCustomer | CustomerChanges) -> dict[str, object]:
-    """What was given, as the service takes it. Raises a 422 `Problem` for a number that is none."""
+    """What was given, as the service takes it."""
     fields: dict[str, object] = body.model_dump(exclude_unset=True)
-    for name, empty in (("first_name", ""), ("last_name", ""), ("notes", ""), ("tags", []), ("is_vip", False)):
+    for name, empty in (("first_name", ""), ("notes", ""), ("tags", []), ("is_vip", False)):
         if name in fields and fields[name] is None:
             fields[name] = empty
-    if fields.get("email") is not None:
-        fields["email"] = str(fields["email"]).lower()
     if "phone" in fields:
         fields["phone_raw"] = fields["phone"]
-        if fields["phone"] is not None:
-            fields["phone"] = phone_number("phone", str(fields["phone"]))
     return fields
-
-
-def phone_number(field: str, raw: str) -> str:
-    """E.164. Raises a 422 `Problem` that names the field when it is no possible number."""
-    number = normalise(raw)
-    if number is None:
-        told = [{"in": "body", "field": field, "message": "is no possible phone number"}]
-        raise Problem(
-            422, f"{field}: is no possible phone number", field=field, reason="invalid", more={"errors": told}
-        )
-    return number
 
 
 def _refusal(refused: CustomerExists | PlaceUnknown) -> Problem:

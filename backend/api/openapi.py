@@ -112,9 +112,13 @@ def document(documented: Documented) -> Json:
     for method, path, scope in _scopes():
         operation = _object(_object(paths, path), method)
         operation["security"] = [{"token": [] if scope is None else [scope]}]
+        if method == "patch":
+            _demand_condition(operation)
         for status, answer in _object(operation, "responses").items():
             assert isinstance(answer, dict)
             answer["headers"] = _headers(method, path, status)
+    for method, path, status, links in LINKS:
+        _object(_object(_object(_object(paths, path), method), "responses"), status)["links"] = _links(links)
     for path, operations in BESIDE.items():
         _object(paths, path).update(operations)
     components = _object(told, "components")
@@ -137,6 +141,15 @@ def _scopes() -> Iterator[tuple[str, str, str | None]]:
             needed = [one.dependency.scope for one in route.dependencies if isinstance(one.dependency, Requires)]
             for method in route.methods or ():
                 yield method.lower(), route.path, needed[0].value if needed else None
+
+
+def _demand_condition(operation: Json) -> None:
+    """Say that `If-Match` is needed. FastAPI is told that it is not, because its absence is answered 428, not 422."""
+    parameters = operation["parameters"]
+    assert isinstance(parameters, list)
+    for parameter in parameters:
+        if parameter["name"] == "If-Match":
+            parameter |= {"required": True, "schema": {"type": "string", "maxLength": 500}}
 
 
 def _headers(method: str, path: str, status: str) -> Json:
@@ -197,6 +210,66 @@ def _told(summary: str, media: str, *, security: list[Json], also: tuple[int, ..
     return {"get": operation}
 
 
+_APPOINTMENT = "/api/appointments/{appointment_id}"
+_CUSTOMER = "/api/customers/{customer_id}"
+_OF_APPOINTMENT = (
+    ("get", _APPOINTMENT),
+    ("get", f"{_APPOINTMENT}/events"),
+    *(
+        ("post", f"{_APPOINTMENT}/{verb}")
+        for verb in ("confirm", "reschedule", "complete", "no-show", "cancel", "restore")
+    ),
+)
+
+LINKS: tuple[tuple[str, str, str, dict[tuple[str, str], Json]], ...] = (
+    ("post", "/api/appointments", "201", {one: {"appointment_id": "$response.body#/id"} for one in _OF_APPOINTMENT}),
+    (
+        "get",
+        "/api/appointments",
+        "200",
+        {one: {"appointment_id": "$response.body#/items/0/id"} for one in _OF_APPOINTMENT},
+    ),
+    ("get", _APPOINTMENT, "200", {("get", _CUSTOMER): {"customer_id": "$response.body#/customer_id"}}),
+    (
+        "post",
+        "/api/customers",
+        "201",
+        {
+            ("get", _CUSTOMER): {"customer_id": "$response.body#/id"},
+            ("patch", _CUSTOMER): {
+                "customer_id": "$response.body#/id",
+                "header.If-Match": "$response.header.ETag",
+            },
+        },
+    ),
+    (
+        "get",
+        _CUSTOMER,
+        "200",
+        {
+            ("patch", _CUSTOMER): {
+                "customer_id": "$request.path.customer_id",
+                "header.If-Match": "$response.header.ETag",
+            },
+            ("get", "/api/appointments"): {"customer_id": "$response.body#/id"},
+        },
+    ),
+    ("get", "/api/customers", "200", {("get", _CUSTOMER): {"customer_id": "$response.body#/items/0/id"}}),
+    ("get", "/api/calls", "200", {("get", "/api/calls/{call_id}"): {"call_id": "$response.body#/items/0/id"}}),
+)
+"""What an answer leads to: method, path, status, and by operation the values that it gives."""
+
+
+def _links(links: dict[tuple[str, str], Json]) -> Json:
+    return {
+        f"{method} {path}": {
+            "operationRef": f"#/paths/{path.replace('~', '~0').replace('/', '~1')}/{method}",
+            "parameters": parameters,
+        }
+        for (method, path), parameters in links.items()
+    }
+
+
 _STORED: Json = {"204": {"description": "Stored, now or before.", "headers": ANSWER_HEADERS}}
 _UNCHANGED: Json = {"304": {"description": MEANINGS[304], "headers": ANSWER_HEADERS}}
 
@@ -250,7 +323,13 @@ _HEALTH: Json = {
 
 _DASHBOARD = _told("Figures of now", "application/json", security=_EITHER, also=(401, 403, 404, 422, 429, 500, 503))
 _object(_DASHBOARD, "get")["parameters"] = [
-    {"name": "company", "in": "query", "required": False, "schema": {"type": "string"}, "description": "A slug."}
+    {
+        "name": "company",
+        "in": "query",
+        "required": False,
+        "schema": {"type": "string", "pattern": "^([a-z0-9][a-z0-9-]{0,62})?$"},
+        "description": "A slug. Without it: all companies; with a company's token: its own.",
+    }
 ]
 _object(_object(_DASHBOARD, "get"), "responses").update(_UNCHANGED)
 

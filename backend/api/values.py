@@ -17,6 +17,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from backend.domain.phones import normalise
+from backend.domain.zones import zone
+
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
 EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
@@ -61,23 +64,38 @@ def read_day(value: object) -> date:
     return min(max(date.fromisoformat(value), FIRST_DAY), LAST_DAY)
 
 
-def _storable(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not hold a NUL character")
-    return text
+PRINTED = r"[^\x00-\x1f\x7f-\x9f]"
+"""A character that is no control character."""
+
+SEEN = r"[^\s\x00-\x1f\x7f-\x9f]"
+"""One that is no white space either."""
+
+_EMAIL = re.compile(r"[^\s@\x00-\x1f]+@[^\s@\x00-\x1f]+")
 
 
-def _one_line(text: str) -> str:
-    """Without control characters and NFC; outer white space is dropped."""
-    if any(unicodedata.category(char) == "Cc" for char in text):
-        raise ValueError("must not hold control characters")
+def _email(text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise ValueError("is no e-mail address")
+    return text.lower()
+
+
+def _phone(text: str) -> str:
+    number = normalise(text)
+    if number is None:
+        raise ValueError("is no possible phone number")
+    return number
+
+
+def read_whole(value: object) -> object:
+    """For integers in bodies: 45.0 is one (JSON Schema), true and "45" are none. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be an integer")
+    return value
+
+
+def _normalised(text: str) -> str:
+    """NFC; outer white space is dropped."""
     return unicodedata.normalize("NFC", text.strip())
-
-
-def _not_blank(text: str) -> str:
-    if not text:
-        raise ValueError("must not be blank")
-    return text
 
 
 Moment = Annotated[
@@ -92,28 +110,34 @@ Day = Annotated[
 ]
 """A calendar day."""
 
-Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(_one_line)]
+Line = Annotated[str, StringConstraints(max_length=200, pattern=rf"^{PRINTED}*$"), AfterValidator(_normalised)]
 """A short text on one line."""
 
 Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line), AfterValidator(_not_blank)
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=rf"^{PRINTED}*{SEEN}{PRINTED}*$"),
+    AfterValidator(_normalised),
 ]
 """A name: a line that is not blank."""
 
-Text = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_storable)]
+Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
 """A long text with lines."""
 
 Email = Annotated[
     str,
-    StringConstraints(min_length=3, max_length=254, pattern=r"^[^\s@\x00-\x1f]+@[^\s@\x00-\x1f]+$"),
-    Field(examples=["kim@example.org"]),
+    StringConstraints(min_length=3, max_length=254),
+    AfterValidator(_email),
+    Field(json_schema_extra={"format": "email"}, examples=["kim@example.org"]),
 ]
 """An e-mail address, kept in lower case."""
 
 Phone = Annotated[
-    str, StringConstraints(min_length=3, max_length=64, pattern=r"^[0-9+()/ .\-]+$"), Field(examples=["+4915112345678"])
+    str,
+    StringConstraints(min_length=3, max_length=64),
+    AfterValidator(_phone),
+    Field(json_schema_extra={"format": "phone"}, examples=["+4915112345678"]),
 ]
-"""A phone number as people write it; kept and answered as E.164."""
+"""A phone number as people write it, kept and answered as E.164. Without a country code it is a German one."""
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"), Field(examples=["schnitt"])]
 """Names a branch, service or staff member (`GET /api/company`)."""
@@ -135,6 +159,4 @@ class Told(BaseModel):
 
 def local(moment: datetime, zone_name: str) -> datetime:
     """`moment` in the IANA zone, so that it is written with the offset that it has there."""
-    from backend.domain.zones import zone
-
     return moment.astimezone(zone(zone_name))

@@ -32,6 +32,7 @@ NUMBER = "+493012345678"
 """The company's number."""
 
 UNLIMITED = LimitFigures(
+    address_per_minute=1_000_000,
     failed_auth_per_minute=1_000_000,
     token_reads_per_minute=1_000_000,
     token_writes_per_minute=1_000_000,
