@@ -20,11 +20,12 @@ class ToSync(msgspec.Struct, frozen=True):
 
 
 async def sync_calendar(context: JobContext) -> None:
-    """Make the calendar show the appointment as it is now."""
+    """Make the calendar show the appointment as it is now; waits for the provider any number of times."""
     wanted = context.read(ToSync)
+    providers = context.providers
     try:
-        pushed = await sync_appointment(context.tenant, context.providers, context.company_id, wanted.appointment_id)
+        pushed = await sync_appointment(context.tenant, providers, context.company_id, wanted.appointment_id)
     except CalendarWaits as waits:
-        raise Later(waits.seconds, str(waits)) from waits
+        raise Later(waits.seconds / providers.clock.speed, str(waits)) from waits
     if pushed is not None:
         context.changed("appointments")

@@ -24,7 +24,7 @@ from uuid import UUID, uuid4
 from backend.domain.vocabulary import QueueName, RunOutcome
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Pool, open_pool
-from backend.providers.clients import ProviderConfig
+from backend.providers.clients import ProviderConfig, Providers
 from backend.queue.claims import Claim, Claims
 from backend.queue.completions import Completions
 from backend.queue.context import Handler, JobContext
@@ -123,11 +123,17 @@ class Worker:
         self._done = 0
         self._state = "running"
         self._trouble: asyncio.Future[None] | None = None
+        self._providers: Providers | None = None
 
     @property
     def unfinished(self) -> int:
         """Handlers that did not end though they were told to."""
         return len(self._runs) + len(self._executor.stuck)
+
+    @property
+    def providers(self) -> Providers | None:
+        """The providers that its jobs call; None before it runs, or when it was told of none."""
+        return self._providers
 
     def names_running(self) -> str:
         """The jobs in work, for a report."""

@@ -48,7 +48,7 @@ MOST_PUSHES = 5
 
 
 class CalendarWaits(Exception):
-    """Nothing can be done for now; try again after `seconds`."""
+    """Nothing can be done for now; try again after `seconds` of the providers' clock."""
 
     def __init__(self, seconds: float, reason: str) -> None:
         super().__init__(reason)

@@ -6,12 +6,24 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 STOP_S = 10.0
+
+
+class _Quiet:
+    """The application without the noise of requests that were still hanging when the server ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        with suppress(asyncio.CancelledError):
+            await self._app(scope, receive, send)
 
 
 class _Server(uvicorn.Server):
@@ -34,7 +46,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
     listener.bind(("127.0.0.1", 0))
     listener.listen(512)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", loop="asyncio", timeout_graceful_shutdown=0
+        _Quiet(app), log_config=None, access_log=False, lifespan="off", loop="asyncio", timeout_graceful_shutdown=0
     )
     server = _Server(config)
     thread = threading.Thread(target=asyncio.run, args=(server.serve([listener]),), name="fake provider", daemon=True)
