@@ -145,12 +145,12 @@ class _Handover:
     def cut(self) -> None:
         """End the connection, from whichever thread."""
         self._is_cut = True
-        client = self._client
-        if client is not None and client.sock is not None:
+        sock = self._client.sock if self._client is not None else None
+        if sock is not None:
             with suppress(OSError):
                 # Closing alone would leave the thread waiting.
-                client.sock.shutdown(socket.SHUT_RDWR)
-            client.sock.close()
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
     def _connected(self) -> smtplib.SMTP:
         server = self._server
@@ -167,7 +167,7 @@ class _Handover:
             client.starttls(context=_trust(server))
             client.ehlo()
         if server.user:
-            client.login(server.user, server.password)
+            _log_in(client, server)
         if not self._recipient:
             code, answer = client.noop()
         else:
@@ -182,6 +182,17 @@ class _Handover:
         with suppress(smtplib.SMTPException, OSError):
             client.quit()  # it has the message: how the connection ends does not matter
         return f"{code} {told}"
+
+
+def _log_in(client: smtplib.SMTP, server: SmtpServer) -> None:
+    """By the first way that the server offers. A refusal is final: trying the other ways could lock the account."""
+    client.user, client.password = server.user, server.password
+    offered = client.esmtp_features.get("auth", "").upper().split()
+    for mechanism, answers in (("PLAIN", client.auth_plain), ("LOGIN", client.auth_login)):
+        if mechanism in offered:
+            client.auth(mechanism, answers)
+            return
+    raise Refused("it offers no way to log in that is known here (PLAIN, LOGIN)")
 
 
 def _trust(server: SmtpServer) -> ssl.SSLContext:
