@@ -6,8 +6,8 @@ to leaving, so it finds the concurrency that this machine and its database bear,
 of latencies would mistake a change in the mix of requests, whose costs differ a hundredfold, for a change in load.)
 
 Of the places, lower classes may fill only a part, so that a request of a higher class finds one free at once. Who finds
-none waits, highest class first; a class whose queue has not been empty for a while waits only briefly (after CoDel: a
-standing queue makes everybody late and serves nobody more).
+none waits, highest class first. A class whose requests have all waited long for a while has a standing queue, which
+makes everybody late and serves nobody more: until it is empty they wait only briefly (after CoDel).
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class GatePolicy:
     """fewer answers say nothing."""
     wait_s: float = 1.0
     """Longest wait for a place;"""
-    standing_wait_s: float = 0.1
-    """this while a queue has been standing,"""
+    brief_s: float = 0.2
+    """longest while the queue is standing,"""
     standing_s: float = 0.5
-    """that is, has not been empty for so long."""
+    """which it is when everybody who got a place in so long a time had waited longer than that."""
     most_waiting: int = 256
     """Of each class; further ones are refused at once."""
 
@@ -102,11 +102,13 @@ class _Waiting:
 class _Line:
     """Those of one class who wait, oldest first."""
 
-    __slots__ = ("standing_since", "waiting")
+    __slots__ = ("is_standing", "slow_since", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[_Waiting] = deque()
-        self.standing_since: float | None = None
+        self.slow_since: float | None = None
+        """Since when everybody who got a place had waited long."""
+        self.is_standing = False
 
     def __len__(self) -> int:
         return sum(not each.place.done() for each in self.waiting)
@@ -116,7 +118,17 @@ class _Line:
         while self.waiting and self.waiting[0].place.done():
             self.waiting.popleft()
         if not self.waiting:
-            self.standing_since = None
+            self.slow_since = None
+            self.is_standing = False
+
+    def note_wait(self, waited: float, now: float, policy: GatePolicy) -> None:
+        """Somebody's turn came, or patience ended, after so long."""
+        if waited <= policy.brief_s:
+            self.slow_since = None
+        elif self.slow_since is None:
+            self.slow_since = now
+        elif now - self.slow_since > policy.standing_s:
+            self.is_standing = True
 
 
 class Gate:
@@ -158,11 +170,9 @@ class Gate:
             self.figures[priority].shed += 1
             raise Overloaded(priority)
         waiting = _Waiting(loop.create_future(), loop.time())
-        if line.standing_since is None:
-            line.standing_since = waiting.since
         line.waiting.append(waiting)
         self._queued += 1
-        waiting.timer = loop.call_later(self._patience(line, waiting.since), waiting.settle, False)
+        waiting.timer = loop.call_later(self._patience(line), waiting.settle, False)
         try:
             granted = await waiting.place
         except asyncio.CancelledError:
@@ -174,6 +184,8 @@ class Gate:
             self._queued -= 1
             line.trim()
         if not granted:
+            now = loop.time()
+            line.note_wait(now - waiting.since, now, self.policy)
             self.figures[priority].shed += 1
             raise Overloaded(priority)
 
@@ -211,16 +223,16 @@ class Gate:
                 first = line.waiting.popleft()
                 if first.place.done():
                     continue
-                if now - first.since > self._patience(line, now):
+                if now - first.since > self._patience(line):
                     first.settle(False)
                     continue
+                line.note_wait(now - first.since, now, self.policy)
                 self._take(priority)
                 first.settle(True)
             line.trim()
 
-    def _patience(self, line: _Line, now: float) -> float:
-        standing = line.standing_since is not None and now - line.standing_since > self.policy.standing_s
-        return self.policy.standing_wait_s if standing else self.policy.wait_s
+    def _patience(self, line: _Line) -> float:
+        return self.policy.brief_s if line.is_standing else self.policy.wait_s
 
     def _adapt(self) -> None:
         now = asyncio.get_running_loop().time()
