@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from askpro_console.at_database import with_database
 from askpro_console.printed import agree, clock, print_json, print_table
 from askpro_console.refusal import Refused, nearest
+from askpro_console.spans import span
 from askpro_console.system import System
 from askpro_console.terminal import harmless
 
@@ -24,8 +24,6 @@ NAME = "intake"
 HELP = "look at webhooks: quarantine, rejected deliveries, replay"
 
 Result = TypeVar("Result")
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -61,14 +59,6 @@ def run(args: argparse.Namespace) -> int:
             return _assign(system, args)
         case _:
             return _replay(system, args)
-
-
-def span(text: str) -> timedelta:
-    """A length of time such as `90s`, `30m`, `2h`, `3d`."""
-    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text.strip().lower())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no span such as 30m, 2h or 3d")
-    return timedelta(seconds=int(match[1]) * UNITS[match[2]])
 
 
 def _with_database(system: System, work: Callable[[Connection], Awaitable[Result]], *, changes: bool) -> Result:

@@ -1,9 +1,10 @@
-"""`askpro queue`: queues at a glance, held jobs, one job's history; retry or discard what is held."""
+"""`askpro queue`: queues at a glance, jobs found, held jobs, one job's history; retry or discard what is held."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from askpro_console.at_database import with_database
 from askpro_console.printed import agree, clock, print_json, print_table
 from askpro_console.refusal import Refused, WrongUsage
+from askpro_console.spans import span
 from askpro_console.system import System
 from askpro_console.terminal import harmless
 from backend.domain.vocabulary import QueueName
@@ -45,6 +47,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     held = verbs.add_parser("held", help="held jobs, newest first")
     held.add_argument("--queue", choices=[queue.value for queue in QueueName])
     held.add_argument("--cause", metavar="FINGERPRINT", help="only those of one cause")
+    find = verbs.add_parser("find", help="jobs by number, type, error, payload, company or time, newest first")
+    find.add_argument("text", nargs="*", metavar="WORD", help="stands in type, error or payload; a number is an id too")
+    find.add_argument("--queue", choices=[queue.value for queue in QueueName])
+    find.add_argument("--company", metavar="SLUG")
+    find.add_argument("--since", type=span, metavar="SPAN", help="such as 30m, 2h, 3d")
+    find.add_argument("--held", action="store_true", help="only jobs that are or were held")
+    find.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default 50, most 1000)")
     show = verbs.add_parser("show", help="all that is known about one job")
     show.add_argument("job", type=int, metavar="JOB")
     show.add_argument("--payload", action="store_true", help="print the payload as well: it may hold personal data")
@@ -68,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
             return _list(system, as_json=args.json)
         case "held":
             return _held(system, args)
+        case "find":
+            return _find(system, args)
         case "show":
             return _show(system, args)
         case _:
@@ -145,6 +156,47 @@ def _print_held(lines: Iterable[HeldLine]) -> None:
             for line in lines
         ),
     )
+
+
+def _find(system: System, args: argparse.Namespace) -> int:
+    from backend.queue.search import JobQuestion, NoSuchCompany, find_jobs
+
+    question = JobQuestion(
+        text=" ".join(args.text),
+        queue=QueueName(args.queue) if args.queue else None,
+        company=args.company,
+        since=None if args.since is None else datetime.now(UTC) - args.since,
+        held_only=args.held,
+    )
+    limit = max(1, min(args.limit, 1_000))
+    try:
+        found = _with_database(system, lambda connection: find_jobs(connection, question, limit=limit))
+    except NoSuchCompany:
+        raise Refused(f"There is no company {args.company}.", "`askpro company list` shows them.") from None
+    if args.json:
+        print_json(found)
+    elif not found:
+        print("No job matches. Finished jobs are forgotten after 7 days; of those only the newest are looked through.")
+    else:
+        print_table(
+            ("JOB", "STATE", "TYPE", "COMPANY", "TRIES", "AT", "CAUSE", "ERROR"),
+            (
+                (
+                    str(job.job_id),
+                    job.state,
+                    job.entrypoint,
+                    job.company or "-",
+                    str(job.attempts),
+                    clock(job.at),
+                    job.fingerprint or "-",
+                    job.error[:100],
+                )
+                for job in found
+            ),
+        )
+        if len(found) == limit:
+            print(f"\nThe newest {limit:,}; there may be more: add words, or --since, or a larger --limit.")
+    return 0
 
 
 def _show(system: System, args: argparse.Namespace) -> int:

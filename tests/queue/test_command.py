@@ -162,3 +162,18 @@ async def test_nothing_is_decided_without_saying_what_or_with_nobody_to_ask(
     assert "Which held jobs?" in await askpro_queue("discard", "--yes", code=2)
     assert "nobody to ask" in await askpro_queue("discard", str(ids[0]), code=2)
     assert await connection.fetchval("select count(*) from held_jobs where state = 'held'") == 3
+
+
+async def test_jobs_are_found_by_words_and_a_wrong_company_is_said(
+    askpro_queue: Shell, held: tuple[OwnConnection, list[int]]
+) -> None:
+    _, ids = held
+    table = await askpro_queue("find", "permanent", "room")
+    assert str(ids[0]) in table
+    assert "\x1b" not in table
+    found = await askpro_queue.read("find", "permanent", "--since", "1h")
+    assert isinstance(found, list)
+    assert {job["job_id"] for job in found} == set(ids)
+    assert "No job matches" in await askpro_queue("find", "permanent", "--queue", "appointments")
+    assert "no company nobody" in await askpro_queue("find", "--company", "nobody", code=1)
+    assert "is no span" in await askpro_queue("find", "--since", "tomorrow", code=2)

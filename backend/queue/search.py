@@ -1,0 +1,200 @@
+"""Finding jobs among hundreds of thousands by whatever is known of them. Needs no more than to read.
+
+Jobs that were ever held are found by text wherever it stands: in type, error or payload, through an index. Of jobs that
+wait, run or are finished the newest `LOOKED_AT` are looked through; older ones are found by their number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from backend.domain.vocabulary import QueueName
+from backend.postgres.pools import Connection
+
+LOOKED_AT = 4_000
+"""Newest jobs of each kind that are looked through one by one: about as long as a look into the index takes."""
+
+MOST_WORDS = 8
+
+
+class FoundState(StrEnum):
+    """What a found job is doing, or came to."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    HELD = "held"
+    RETRIED = "retried"
+    DISCARDED = "discarded"
+    DONE = "done"
+    FAILED = "failed"
+    """An attempt that failed, and was or is tried again."""
+
+
+class FoundJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One job that matches."""
+
+    job_id: int
+    entrypoint: str
+    company: str | None
+    """Slug."""
+    state: FoundState
+    at: datetime
+    """When it was held, put in, or last started."""
+    attempts: int
+    fingerprint: str | None
+    """Of its failure's cause, if it was held."""
+    error: str
+    """Empty for a job without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobQuestion:
+    """What is known of the jobs that are looked for; all of it must match."""
+
+    text: str = ""
+    """Words; each stands somewhere in type, error or payload, in any case. A number also finds the job of that id."""
+    queue: QueueName | None = None
+    company: str | None = None
+    """Slug."""
+    since: datetime | None = None
+    """Aware."""
+    held_only: bool = False
+    """Only jobs that were ever held."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words in lower case."""
+        return tuple(self.text.replace("\0", " ").lower().split()[:MOST_WORDS])
+
+    @property
+    def number(self) -> int | None:
+        """The job id that the text may be."""
+        text = self.text.strip().removeprefix("#")
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+_HELD_COLUMNS = """h.job_id, h.entrypoint, h.company_id, h.state, h.held_at as at, h.attempts, h.fingerprint,
+       left(h.error_type || ': ' || h.message, 500) as error"""
+
+_HELD_MATCHES = """
+    h.searched like all ($1::text[])
+    and ($2::text is null or h.queue = $2)
+    and ($3::uuid is null or h.company_id = $3)
+    and ($4::timestamptz is null or h.held_at >= $4)
+"""
+
+_NEWEST = f"""
+with held as (
+    select {_HELD_COLUMNS}
+    from (select * from held_jobs order by held_at desc, job_id desc limit $6) h
+    where {_HELD_MATCHES}
+    order by h.held_at desc, h.job_id desc limit $5
+), numbered as (
+    select {_HELD_COLUMNS} from held_jobs h where h.job_id = $7
+), waiting as (
+    select j.id as job_id, j.entrypoint, (j.headers ->> 'company')::uuid as company_id,
+           case j.status::text when 'picked' then 'running' else 'waiting' end as state, j.created as at, j.attempts,
+           null::text as fingerprint, '' as error
+    from (
+        (select * from pgqueuer order by id desc limit $6) union (select * from pgqueuer where id = $7)
+    ) j
+    where j.status::text in ('queued', 'picked')
+      and (j.id = $7
+           or lower(concat_ws(' ', j.entrypoint, encode(j.payload, 'escape'))) like all ($8::text[])
+              and ($2::text is null or split_part(j.entrypoint, '.', 1) = $2)
+              and ($3::uuid is null or jsonb_typeof(j.headers) = 'object' and (j.headers ->> 'company')::uuid = $3)
+              and ($4::timestamptz is null or j.created >= $4))
+      and not $9
+), ran as (
+    select distinct on (r.job_id) r.job_id, r.entrypoint, r.company_id,
+           case r.outcome when 'done' then 'done' else 'failed' end as state, r.started_at as at,
+           r.attempt as attempts, null::text as fingerprint, left(coalesce(r.error, ''), 500) as error
+    from (
+        (select * from job_runs order by started_at desc limit $6)
+        union (select * from job_runs where job_id = $7)
+    ) r
+    where r.ended_at is not null
+      and (r.job_id = $7
+           or lower(concat_ws(' ', r.entrypoint, r.error)) like all ($1::text[])
+              and ($2::text is null or split_part(r.entrypoint, '.', 1) = $2)
+              and ($3::uuid is null or r.company_id = $3)
+              and ($4::timestamptz is null or r.started_at >= $4))
+      and not $9
+    order by r.job_id, r.started_at desc
+), found as (
+    -- The same job in several places: what it is now goes before what it came to.
+    select distinct on (job_id) * from (
+        select 1 as place, * from waiting
+        union all select 2, * from numbered
+        union all select 2, * from held
+        union all select 3, * from ran
+    ) places
+    order by job_id, place
+)
+select f.job_id, f.entrypoint, c.slug as company, f.state, f.at, f.attempts, f.fingerprint, f.error,
+       (select count(*) from held) as held_found
+from found f left join companies c on c.id = f.company_id
+order by f.at desc, f.job_id desc
+limit $5
+"""  # noqa: S608 - only constants of this module
+
+# An index takes each pattern by itself, not an array of them.
+_INDEXED = f"""
+select f.job_id, f.entrypoint, c.slug as company, f.state, f.at, f.attempts, f.fingerprint, f.error
+from (
+    select {_HELD_COLUMNS} from held_jobs h where {{each_word}} and {_HELD_MATCHES}
+    order by h.held_at desc, h.job_id desc limit $5
+) f
+left join companies c on c.id = f.company_id
+"""  # noqa: S608 - only constants of this module
+
+_COMPANY = "select id from companies where slug = $1"
+
+
+class NoSuchCompany(LookupError):
+    """No company has the slug."""
+
+
+async def find_jobs(connection: Connection, question: JobQuestion, *, limit: int = 50) -> list[FoundJob]:
+    """The jobs that match, newest first, at most `limit`.
+
+    One round trip when the newest held jobs answer, else two; one more for a company. Needs a role that reads across
+    companies. Raises NoSuchCompany, asyncpg's errors.
+    """
+    company = None
+    if question.company is not None:
+        company = await connection.fetchval(_COMPANY, question.company)
+        if company is None:
+            raise NoSuchCompany(question.company)
+    patterns = [f"%{_literal(word)}%" for word in question.words]
+    asked = (patterns, question.queue and question.queue.value, company, question.since, limit)
+    bytewise = [f"%{_literal(_as_bytes_are_shown(word))}%" for word in question.words]
+    rows = await connection.fetch(_NEWEST, *asked, LOOKED_AT, question.number, bytewise, question.held_only)
+    found = {row["job_id"]: _found(dict(row)) for row in rows}
+    if patterns and (not rows or rows[0]["held_found"] < limit):
+        each_word = " and ".join(f"h.searched like ($1::text[])[{place}]" for place in range(1, len(patterns) + 1))
+        older = await connection.fetch(_INDEXED.format(each_word=each_word), *asked)
+        found = {row["job_id"]: _found(dict(row)) for row in older} | found
+    return sorted(found.values(), key=lambda job: (job.at, job.job_id), reverse=True)[:limit]
+
+
+def _found(row: dict[str, object]) -> FoundJob:
+    row.pop("held_found", None)
+    return msgspec.convert(row, FoundJob)
+
+
+def _literal(text: str) -> str:
+    """The text as a LIKE pattern that matches it alone."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _as_bytes_are_shown(word: str) -> str:
+    """The word as PostgreSQL's `encode(…, 'escape')` shows its UTF-8."""
+    return "".join(
+        "\\\\" if byte == 0x5C else f"\\{byte:03o}" if byte >= 0x80 else chr(byte)
+        for byte in word.encode("utf-8", "replace")
+    )
