@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from backend.api.body import TooLarge, read_body
 from backend.api.config import ApiConfig
-from backend.api.limits import ADMISSION, Admission
+from backend.api.limits import enter_gate
 from backend.api.problems import Problem, send_json
 from backend.api.resources import Resources
 from backend.domain.vocabulary import Provider, RejectReason
@@ -69,11 +69,12 @@ class Door:
         self.resources = resources
         self.sender = sender
 
-    async def verified_body(self, scope: Scope, receive: Receive, *, keep: bool) -> bytes:
+    async def verified_body(self, scope: Scope, receive: Receive, *, keep: bool, enter: bool = True) -> bytes:
         """The body, signed by the provider. Raises the `Problem` to answer with.
 
         A refused delivery is counted, and with `keep` also kept for replay, unless there were too many of its sender.
-        A verified one takes its place at the gate, where its route has one.
+        A verified one takes its place at the gate, where its route has one; with `enter` false that is left to the
+        caller, who has an answer for when there is none.
         """
         headers = scope["headers"]
         try:
@@ -92,9 +93,8 @@ class Door:
             finally:
                 self.refuse(scope, reason, body if keep else None)
             raise Problem(401)
-        admission: Admission | None = scope.get(ADMISSION)
-        if admission is not None:
-            await admission.enter()
+        if enter:
+            await enter_gate(scope)
         return body
 
     def refuse(self, scope: Scope, reason: RejectReason, body: bytes | None) -> None:

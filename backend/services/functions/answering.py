@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+import asyncpg
 import msgspec
 
 from backend.domain.function_calls import FunctionCall
 from backend.domain.vocabulary import RefusalReason
 from backend.postgres.pools import DATABASE_ERRORS, Pool, transaction
 from backend.queue.turns import Turns
+from backend.services.booking import CalendarUnsettled
 from backend.services.catalogue import Catalogues
 from backend.services.functions import wording
 from backend.services.functions.refusals import Declined, FunctionRefusal
@@ -29,6 +32,29 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 2.5
 """The agent has its answer by then, whatever the database does: a caller waits."""
+
+AGAIN_S = 1.0
+"""So long a tool call is begun anew when its connection is lost or another transaction was in its way."""
+
+PAUSE_S = 0.05
+
+AGAIN: tuple[type[Exception], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConnectionError,
+    EOFError,
+    CalendarUnsettled,
+)
+"""What may go better the next time. Beginning anew is safe: what was done already is answered from what was kept."""
+
+TROUBLE: tuple[type[Exception], ...] = (*DATABASE_ERRORS, CalendarUnsettled)
+"""What is no fault of the program's."""
+
+LINES_KEPT = 4_096
+"""Lines whose language is remembered."""
 
 MOST_AT_ONCE = 512
 """Tool calls at work, those included whose answer nobody waits for any more."""
@@ -53,11 +79,12 @@ class Functions:
         self._turns = Turns()
         self._catalogues = Catalogues()
         self._working: set[asyncio.Task[bytes]] = set()
+        self._languages: OrderedDict[tuple[str | None, str | None], Language] = OrderedDict()
 
     async def answer(self, call: FunctionCall) -> bytes:
         """The answer to one tool call, as JSON."""
         if len(self._working) >= MOST_AT_ONCE:
-            return refused(Declined(FunctionRefusal.UNAVAILABLE))
+            return self.unavailable(call)
         task = asyncio.create_task(self._worked(call), name="function")
         self._working.add(task)
         task.add_done_callback(self._working.discard)
@@ -67,7 +94,12 @@ class Functions:
         # Not waited for: undoing a statement can itself wait for a dead database.
         task.cancel()
         log.warning("the function %.64r was not answered in time", call.name)
-        return refused(Declined(FunctionRefusal.UNAVAILABLE))
+        return self.unavailable(call)
+
+    def unavailable(self, call: FunctionCall) -> bytes:
+        """The answer when there is none: in the language in which this line was answered last."""
+        language = self._languages.get((call.dialled, call.agent), Language.GERMAN)
+        return refused(Declined(FunctionRefusal.UNAVAILABLE), language)
 
     async def close(self) -> None:
         """End what is still at work."""
@@ -76,16 +108,26 @@ class Functions:
         await asyncio.gather(*self._working, return_exceptions=True)
 
     async def _worked(self, call: FunctionCall) -> bytes:
-        function = FUNCTIONS.get(call.name)
         try:
             # Tool calls of one call would wait for each other in the database, each with one of few connections.
             async with self._turns.turn(call.provider_call_id):
-                return await self._in_transaction(call, function)
-        except DATABASE_ERRORS as error:
+                return await self._persistently(call)
+        except TROUBLE as error:
             log.warning("the function %.64r was not answered: %s: %s", call.name, type(error).__name__, error)
         except Exception:
             log.exception("the function %.64r failed", call.name)
-        return refused(Declined(FunctionRefusal.UNAVAILABLE))
+        return self.unavailable(call)
+
+    async def _persistently(self, call: FunctionCall) -> bytes:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + min(AGAIN_S, self._answer_s)
+        while True:
+            try:
+                return await self._in_transaction(call, FUNCTIONS.get(call.name))
+            except AGAIN:
+                if loop.time() > end:
+                    raise
+                await asyncio.sleep(PAUSE_S)
 
     async def _in_transaction(self, call: FunctionCall, function: Function | None) -> bytes:
         has_effect = function is not None and function.has_effect
@@ -93,6 +135,7 @@ class Functions:
             entered = await enter(connection, call, has_effect=has_effect)
             if entered is None:
                 return refused(Declined(FunctionRefusal.UNKNOWN_NUMBER))
+            self._remember(call, entered.language)
             if entered.answer is not None:
                 if entered.is_same:
                     return entered.answer.encode()
@@ -114,6 +157,13 @@ class Functions:
         if function.has_effect and answer["ok"] and self._changed is not None:
             await self._changed()
         return msgspec.json.encode(answer)
+
+    def _remember(self, call: FunctionCall, language: Language) -> None:
+        line = (call.dialled, call.agent)
+        self._languages[line] = language
+        self._languages.move_to_end(line)
+        if len(self._languages) > LINES_KEPT:
+            self._languages.popitem(last=False)
 
 
 def refusal(declined: Declined, language: Language) -> Answer:
