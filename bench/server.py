@@ -1,54 +1,19 @@
-"""A durable PostgreSQL of a benchmark's own, with an empty system in it, in a scratch directory."""
+"""Servers of a benchmark's own, in a scratch directory."""
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backend.postgres.address import PostgresAddress, Role, Superuser
-from backend.postgres.bootstrap import bootstrap
-from backend.postgres.migrate import migrate
 from backend.stack.layout import Layout
-from backend.stack.postgres_server import PostgresServer
+from backend.stack.scratch_postgres import START_LIMIT_S
+from backend.stack.scratch_postgres import scratch_postgres as durable_server
 from backend.stack.spawn import spawn
 from backend.stack.valkey_server import ValkeyServer
 
-START_LIMIT_S = 60.0
-
-
-@contextmanager
-def durable_server(base: Path) -> Iterator[tuple[PostgresAddress, Superuser]]:
-    """Run the server within the block; stopped afterwards, its files are the caller's to delete."""
-    base.chmod(0o755)
-    layout = Layout(config=base / "config", data=base / "data", state=base / "state", run=base / "run")
-    server = PostgresServer(layout, secrets.token_hex(16))
-    server.initialise()
-    with (base / "postgres.log").open("ab") as log:
-        child = spawn(server.command(), output=log.fileno())
-    try:
-        end = time.monotonic() + START_LIMIT_S
-        while not server.ready(child.pid):
-            if time.monotonic() > end:
-                raise SystemExit("PostgreSQL did not start")
-            time.sleep(0.02)
-        passwords = {role.value: secrets.token_hex(8) for role in Role}
-        superuser = server.superuser
-        address = PostgresAddress(superuser.host, superuser.port, "askpro", passwords)
-
-        async def prepare() -> None:
-            await bootstrap(superuser, passwords)
-            await migrate(address)
-
-        asyncio.run(prepare())
-        yield address, superuser
-    finally:
-        child.send_signal(signal.SIGINT)
-        child.wait(30)
+__all__ = ["durable_server", "valkey_server"]
 
 
 @contextmanager

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 
 from backend.domain.availability import Slot
 from backend.postgres.pools import Connection
 from backend.services.availability import AvailabilityRequest, NotOffered, alternatives
 from backend.services.calendar_rules import Place
+from backend.services.coalescing import Coalesced
 
-_Key = tuple[Place, str | None, datetime]
-_asked: dict[_Key, asyncio.Future[tuple[Slot, ...] | None]] = {}
-"""Questions that are on their way, in this process."""
+_asked: Coalesced[tuple[Slot, ...]] = Coalesced()
 
 
 async def alternatives_near(
@@ -23,28 +21,7 @@ async def alternatives_near(
     One round trip, or none while somebody else waits for the same answer. They are only named: booking one of them
     asks the database again.
     """
-    key = (place, staff, wanted)
-    pending = _asked.get(key)
-    if pending is not None and pending.get_loop() is asyncio.get_running_loop():
-        found = await asyncio.shield(pending)
-        if found is not None:
-            return found
-    mine: asyncio.Future[tuple[Slot, ...] | None] = asyncio.get_running_loop().create_future()
-    _asked[key] = mine
-    answer: tuple[Slot, ...] | None = None
-    try:
-        answer = await alternatives(connection, _request(place, staff, asked_at), wanted)
-    except NotOffered:
-        answer = ()
-    finally:
-        if _asked.get(key) is mine:
-            del _asked[key]
-        mine.set_result(answer)
-    return answer
-
-
-def _request(place: Place, staff: str | None, asked_at: datetime) -> AvailabilityRequest:
-    return AvailabilityRequest(
+    request = AvailabilityRequest(
         company_id=place.company_id,
         service=place.service,
         now=asked_at,
@@ -52,3 +29,12 @@ def _request(place: Place, staff: str | None, asked_at: datetime) -> Availabilit
         called_branch_id=place.called_branch_id,
         staff=staff,
     )
+
+    async def ask() -> tuple[Slot, ...]:
+        try:
+            return await alternatives(connection, request, wanted)
+        except NotOffered:
+            return ()
+
+    found, _ = await _asked.ask((place, staff, wanted), ask)
+    return found

@@ -8,6 +8,9 @@ from backend.domain.availability import ALTERNATIVE_DAYS
 from backend.postgres.pools import Connection
 from backend.services.availability import AvailabilityRequest, ReadCalendar, read_calendar
 from backend.services.calendar_rules import FARTHEST, RULES, Place, Rules
+from backend.services.coalescing import Coalesced
+
+_asked: Coalesced[ReadCalendar] = Coalesced()
 
 
 async def rules_for(
@@ -15,7 +18,8 @@ async def rules_for(
 ) -> tuple[Rules, ReadCalendar | None]:
     """The rules of a service at a branch, kept ones if they know `staff`; else they are read, in one round trip.
 
-    What was read, in that case: the week on either side of `around` is in it, with what is booked.
+    What was read, in that case: the week on either side of `around` is in it, with what is booked. Whoever asks for
+    rules that are being read already waits for them.
     Raises NotOffered, asyncpg errors.
     """
     kept = RULES.get(place, asked_at)
@@ -34,8 +38,8 @@ async def rules_for(
         first_day=first,
         days=1 if around is None else 2 * week.days + 1,
     )
-    read = await read_calendar(connection, request)
-    return read.rules, read
+    read, is_mine = await _asked.ask((place, staff, first), lambda: read_calendar(connection, request))
+    return read.rules, read if is_mine else None
 
 
 def is_near(wanted: datetime, asked_at: datetime) -> bool:

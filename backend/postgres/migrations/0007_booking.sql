@@ -270,8 +270,22 @@ declare
     day timestamptz := date_trunc('day', wanted_at, zone);
     last integer := cardinality(part_roles);
 begin
-    staff := '{}';
     seat := 1;
+    if cardinality(candidates) = 1 and last = 1 and capacity = 1 then
+        -- By far the most frequent: one person, from start to end.
+        if not exists (
+            select from staff_time t
+            where t.company_id = company and t.staff_id = candidates[1]
+              and t.busy_from > wanted_at - make_interval(mins => before_min) - interval '33 hours'
+              and t.busy_from < wanted_at + make_interval(mins => part_minutes[1] + after_min)
+              and t.busy_until > wanted_at - make_interval(mins => before_min)
+              and t.appointment_id is distinct from moved
+        ) then
+            staff := candidates;
+        end if;
+        return;
+    end if;
+    staff := '{}';
     for number in 1 .. (select max(r) from unnest(part_roles) r) loop
         select p.person, p.seat into chosen
         from (select array_agg(c.id) as ids from unnest(candidates, candidate_roles) c (id, role)
