@@ -14,7 +14,7 @@ from uuid import UUID
 from backend.domain.vocabulary import Provider, QueueName
 from backend.postgres.pools import Connection
 from backend.providers.delivery import Malformed
-from backend.queue import notification_jobs
+from backend.queue import notification_jobs, reconciliation_jobs
 from backend.queue.booking_jobs import fold_calcom_booking
 from backend.queue.calendar_jobs import CALENDAR_SYNC, sync_calendar
 from backend.queue.context import Handler, JobContext
@@ -23,7 +23,7 @@ from backend.queue.failures import Permanent
 from backend.queue.port import JobQueue, NewJob
 from backend.queue.retention import AT_MOST, PRUNERS
 from backend.queue.turns import Turns
-from backend.services import housekeeping
+from backend.services import differences, housekeeping
 from backend.services.booking import BookingRequest, Refused
 from backend.services.call_wishes import book_wish
 from backend.services.callbacks import date_callback
@@ -103,6 +103,7 @@ async def retention(context: JobContext) -> None:
         housekeeping.prune_inbox,
         housekeeping.prune_notifications,
         housekeeping.prune_function_calls,
+        differences.prune,
     ):
         await _until_little_is_left(context, prune)
     if context.outbox is not None:
@@ -144,6 +145,9 @@ HANDLERS: Mapping[str, Handler] = {
     PURGE_REJECTS: purge_rejects,
     RETENTION: retention,
     CALENDAR_SYNC: sync_calendar,
+    reconciliation_jobs.RECONCILE_CALLS: reconciliation_jobs.reconcile_calls_of_all,
+    reconciliation_jobs.RECONCILE_BOOKINGS: reconciliation_jobs.reconcile_bookings_of_all,
+    reconciliation_jobs.RECONCILE_NIGHTLY: reconciliation_jobs.reconcile_nightly,
 }
 """Every job type. A job whose type stands in no worker's list waits until a worker knows it."""
 

@@ -7,10 +7,10 @@ leaves one out; what was due several times meanwhile comes once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from backend.postgres.pools import Connection
-from backend.queue import jobs, notification_jobs
+from backend.queue import jobs, notification_jobs, reconciliation_jobs
 from backend.queue.port import JobQueue, NewJob
 
 
@@ -20,11 +20,22 @@ class Periodic:
 
     entrypoint: str
     every: timedelta
+    at: time | None = None
+    """Of the day (UTC), for what comes round daily."""
 
     @property
     def expression(self) -> str:
         """How the schedule is written down."""
+        if self.at is not None:
+            return f"daily at {self.at:%H:%M} UTC"
         return f"every {self.every.total_seconds():g} s"
+
+    def next_after(self, now: datetime) -> datetime:
+        """When it is due again if it comes round `now` (aware)."""
+        if self.at is None:
+            return now + self.every
+        today = datetime.combine(now.astimezone(UTC).date(), self.at, UTC)
+        return today if today > now else today + timedelta(days=1)
 
 
 SCHEDULE = (
@@ -34,14 +45,17 @@ SCHEDULE = (
     Periodic(jobs.CLOSE_STALE_CALLS, timedelta(minutes=1)),
     Periodic(jobs.PURGE_REJECTS, timedelta(minutes=10)),
     Periodic(jobs.RETENTION, timedelta(hours=1)),
+    Periodic(reconciliation_jobs.RECONCILE_CALLS, timedelta(minutes=15)),
+    Periodic(reconciliation_jobs.RECONCILE_BOOKINGS, timedelta(minutes=15)),
+    Periodic(reconciliation_jobs.RECONCILE_NIGHTLY, timedelta(days=1), time(2, 30)),
 )
 
 _DUE = """
 with wanted as (
-    select * from unnest($2::text[], $3::text[], $4::interval[]) as t (expression, entrypoint, every)
+    select * from unnest($2::text[], $3::text[], $4::timestamptz[]) as t (expression, entrypoint, next_run)
 )
 insert into pgqueuer_schedules as known (expression, entrypoint, next_run, last_run)
-select expression, entrypoint, $1::timestamptz + every, $1::timestamptz
+select expression, entrypoint, next_run, $1::timestamptz
 from wanted
 where not exists (
     select from pgqueuer_schedules later
@@ -66,7 +80,7 @@ async def enqueue_due(connection: Connection, now: datetime, schedule: tuple[Per
             now,
             [item.expression for item in schedule],
             [item.entrypoint for item in schedule],
-            [item.every for item in schedule],
+            [item.next_after(now) for item in schedule],
         )
         due = [NewJob(row["entrypoint"], b"{}", dedupe_key=f"periodic:{row['entrypoint']}") for row in rows]
         ids = await JobQueue().enqueue(connection, due)

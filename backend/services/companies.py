@@ -197,7 +197,10 @@ async def _company(connection: Connection, wanted: CompanyDeclaration, stored: S
 
 def _settings(declaration: CompanyDeclaration) -> CompanySettings:
     return CompanySettings(
-        notifications=declaration.notifications, callbacks=declaration.callbacks, calcom=declaration.calcom
+        notifications=declaration.notifications,
+        callbacks=declaration.callbacks,
+        calcom=declaration.calcom,
+        retell=declaration.retell,
     )
 
 

@@ -196,6 +196,13 @@ class CalcomRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Write also what Cal.com thinks is not free; only a host's own key may."""
 
 
+class RetellRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Its own account at Retell, when it has one."""
+
+    api_key_secret: Annotated[str, msgspec.Meta(pattern="^([a-z][a-z0-9_]{0,62})?$")] = ""
+    """The secret that holds the account's API key; empty: its calls are in the system's account, retell_api_key."""
+
+
 class CompanyDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole company. Everything is named by its slug."""
 
@@ -215,6 +222,8 @@ class CompanyDeclaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Until when it calls back."""
     calcom: CalcomRules = CalcomRules()
     """Whether and how its appointments are written to Cal.com."""
+    retell: RetellRules = RetellRules()
+    """Its own account at Retell, when it has one."""
     branches: tuple[BranchDeclaration, ...]
     """Its places."""
     services: tuple[ServiceDeclaration, ...]
@@ -229,6 +238,7 @@ class CompanySettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     notifications: NotificationRules = NotificationRules()
     callbacks: CallbackRules = CallbackRules()
     calcom: CalcomRules = CalcomRules()
+    retell: RetellRules = RetellRules()
 
 
 @cache

@@ -126,6 +126,7 @@ def _told_company(company: CompanyDeclaration) -> _Told:
         **_told_rules("notifications", company.notifications),
         **_told_rules("callbacks", company.callbacks),
         **_told_rules("calcom", company.calcom),
+        **_told_rules("retell", company.retell),
     }
 
 

@@ -253,6 +253,7 @@ def declaration_of(
         notifications=settings.notifications,
         callbacks=settings.callbacks,
         calcom=settings.calcom,
+        retell=settings.retell,
         branches=tuple(_branch(row, rows, exceptions, company["time_zone"]) for row in rows["branches"]),
         services=tuple(_service(row, rows) for row in rows["services"]),
         staff=tuple(_person(row, rows, exceptions) for row in rows["staff"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from backend.postgres.address import Role
 from backend.queue.jobs import HANDLERS
@@ -54,3 +54,14 @@ async def test_asking_when_nothing_is_due_writes_nothing(open_connection: OpenCo
     before = await connection.fetchval(version)
     await enqueue_due(connection, NOW + timedelta(seconds=1), BOTH)
     assert await connection.fetchval(version) == before
+
+
+async def test_a_nightly_job_comes_round_at_its_time_of_day(open_connection: OpenConnection) -> None:
+    connection = await open_connection(Role.WORKER)
+    nightly = Periodic("default.nightly", timedelta(days=1), time(2, 30))
+    assert await enqueue_due(connection, NOW, (nightly,)) == ["default.nightly"], "a new system begins with one"
+    await connection.execute("delete from pgqueuer")
+    before = datetime(2026, 3, 3, 2, 29, tzinfo=UTC)
+    assert await enqueue_due(connection, before, (nightly,)) == []
+    assert await enqueue_due(connection, before + timedelta(minutes=1), (nightly,)) == ["default.nightly"]
+    assert nightly.next_after(before + timedelta(minutes=1)) == datetime(2026, 3, 4, 2, 30, tzinfo=UTC)

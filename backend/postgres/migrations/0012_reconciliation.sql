@@ -280,7 +280,7 @@ begin
 end $$;
 create policy nobodys on reconciliation_differences to askpro_worker
     using (company_id is null) with check (company_id is null);
-grant select on calendar_bookings, calendar_booking_uids, reconciliation_differences to askpro_api;
+grant select on calendar_bookings, calendar_booking_uids, reconciliation_differences to askpro_api, askpro_setup;
 grant select, insert, update, delete on calendar_bookings, calendar_booking_uids to askpro_worker;
 grant select, insert, update on reconciliation_differences to askpro_worker;
 
@@ -296,6 +296,45 @@ as $$
     from unnest(dialled, agents) with ordinality as given (dialled, agent, place)
     left join phone_numbers number on number.number = given.dialled
     left join agents entry on entry.agent_id = given.agent
+$$;
+
+-- Take in what a provider tells about a company whose account it is, under a key by which it is recognised; the
+-- delivery's id, new or not. Whoever calls it folds it in the same transaction, so it needs no job.
+create function intake_take_over(company uuid, from_provider text, key text, kind text, about text, content bytea)
+returns uuid
+language sql volatile security definer set search_path = askpro, pg_temp
+as $$
+    with taken as (
+        insert into webhook_inbox (provider, dedup_key, event, subject, company_id, body, state)
+        select from_provider, key, kind, about, company, content, 'accepted'
+        where company = current_company()
+        on conflict (provider, dedup_key) do nothing
+        returning id
+    )
+    select id from taken
+    union all
+    select id from webhook_inbox
+    where provider = from_provider and dedup_key = key and company_id = current_company()
+    limit 1
+$$;
+
+-- Calls that have been going on since before a moment: whose, and by which id to ask about them. Oldest first.
+create function calls_going_on(before timestamptz, at_most integer)
+returns table (company_id uuid, provider_call_id text, started_at timestamptz)
+language sql stable security definer set search_path = askpro, pg_temp
+as $$
+    select c.company_id, c.provider_call_id, c.started_at from calls c
+    where c.status in ('registered', 'ongoing') and c.started_at < before and c.provider = 'retell'
+    order by c.started_at limit least(at_most, 1000)
+$$;
+
+-- Companies that use a provider with a key of their own, and the secret's name.
+create function provider_accounts(of_provider text) returns table (company_id uuid, slug text, secret text)
+language sql stable security definer set search_path = askpro, pg_temp
+as $$
+    select c.id, c.slug, c.settings #>> array[of_provider, 'api_key_secret'] from companies c
+    where c.is_active and c.settings #>> array[of_provider, 'api_key_secret'] <> ''
+    order by c.id
 $$;
 
 create function prune_reconciliation(keep interval, at_most integer) returns integer
@@ -321,6 +360,8 @@ as $$
     select (select count(*) from forgotten)::integer + (select count(*) from ended)::integer
 $$;
 
+create policy reconciliation on calls for select to askpro_intake using (true);
+grant select (id, company_id, provider, provider_call_id, status, started_at) on calls to askpro_intake;
 create policy housekeeping on reconciliation_differences to askpro_intake using (true);
 grant select, update, delete on reconciliation_differences, reconciliation_runs to askpro_intake;
 
@@ -330,6 +371,8 @@ declare
     item text;
 begin
     foreach item in array array['intake_has(text, text[])', 'intake_tenants(text[], text[])',
+                                'calls_going_on(timestamptz, integer)', 'provider_accounts(text)',
+                                'intake_take_over(uuid, text, text, text, text, bytea)',
                                 'prune_reconciliation(interval, integer)', 'calendar_tenant(text)'] loop
         execute format('revoke execute on function %s from public', item);
         execute format('grant execute on function %s to askpro_worker, askpro_intake', item);
@@ -337,6 +380,9 @@ begin
 end $$;
 alter function intake_has(text, text[]) owner to askpro_intake;
 alter function intake_tenants(text[], text[]) owner to askpro_intake;
+alter function intake_take_over(uuid, text, text, text, text, bytea) owner to askpro_intake;
+alter function calls_going_on(timestamptz, integer) owner to askpro_intake;
+alter function provider_accounts(text) owner to askpro_intake;
 alter function prune_reconciliation(interval, integer) owner to askpro_intake;
 alter function calendar_tenant(text) owner to askpro_intake;
 revoke create on schema askpro from askpro_intake;

@@ -42,6 +42,8 @@ class RemoteBooking:
     rescheduled_from: str | None
     metadata: Mapping[str, str] = field(repr=False)
     updated_at: datetime | None = None
+    attendee: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Who comes: `name`, `email`, `phoneNumber`, as far as they are told."""
 
     @property
     def takes_place(self) -> bool:
@@ -71,6 +73,10 @@ def _texts(value: object) -> object:
     return {key: str(item) for key, item in found.items() if isinstance(item, str | int)}
 
 
+def _first(value: object) -> object:
+    return _texts(value[0]) if isinstance(value, list) and value else {}
+
+
 Text = Annotated[str | None, BeforeValidator(_text)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 
@@ -92,6 +98,7 @@ class _Booking(Tolerant):
     rescheduledFromUid: Text = None
     metadata: Annotated[dict[str, str], BeforeValidator(_texts), Field(default_factory=dict)]
     updatedAt: Moment = None
+    attendees: Annotated[dict[str, str], BeforeValidator(_first), Field(default_factory=dict)]
 
 
 class _One(Tolerant):
@@ -135,6 +142,7 @@ def _booking(raw: _Booking) -> RemoteBooking:
         rescheduled_from=raw.rescheduledFromUid,
         metadata=raw.metadata,
         updated_at=None if raw.updatedAt is None else _utc(raw.updatedAt),
+        attendee=raw.attendees,
     )
 
 

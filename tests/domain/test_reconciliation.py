@@ -1,0 +1,116 @@
+"""Two calendars compared: what differs, and whose word counts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.domain.reconciliation import Finding, OurBooking, Repair, TheirBooking, compare
+from backend.domain.vocabulary import DifferenceKind
+
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+TEN = NOW + timedelta(days=1)
+ELEVEN = TEN + timedelta(hours=1)
+LONG_AGO = NOW - timedelta(hours=5)
+ONE, TWO = UUID(int=1), UUID(int=2)
+
+
+def mine(**changes: object) -> OurBooking:
+    fields: dict[str, object] = {
+        "appointment_id": ONE,
+        "version": 1,
+        "starts_at": TEN,
+        "takes_place": True,
+        "uids": frozenset({"u1"}),
+        "changed_at": LONG_AGO,
+    }
+    return OurBooking(**{**fields, **changes})  # type: ignore[arg-type] # a test names fields of the record
+
+
+def theirs(**changes: object) -> TheirBooking:
+    fields: dict[str, object] = {
+        "uid": "u1",
+        "starts_at": TEN,
+        "takes_place": True,
+        "updated_at": LONG_AGO - timedelta(hours=1),
+    }
+    return TheirBooking(**{**fields, **changes})  # type: ignore[arg-type] # a test names fields of the record
+
+
+def told(ours: list[OurBooking], there: list[TheirBooking]) -> list[tuple[DifferenceKind, Repair]]:
+    return [(finding.kind, finding.repair) for finding in compare(ours, there, NOW)]
+
+
+LATER = LONG_AGO + timedelta(hours=1)
+JUST_NOW = NOW - timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("ours", "there", "expected"),
+    [
+        ([mine()], [theirs()], []),
+        ([mine()], [], [(DifferenceKind.MISSING_THERE, Repair.PUSH)]),
+        ([mine(uids=frozenset())], [theirs(uid="x", appointment_id=ONE)], []),
+        ([mine(is_being_written=True)], [], []),
+        ([mine(is_stuck=True)], [], [(DifferenceKind.MISSING_THERE, Repair.NONE)]),
+        ([mine(changed_at=JUST_NOW)], [], []),
+        ([mine(starts_at=NOW - timedelta(hours=1))], [], []),
+        ([], [theirs()], [(DifferenceKind.MISSING_HERE, Repair.FOLD)]),
+        ([], [theirs(is_request=True)], []),
+        ([], [theirs(takes_place=False)], []),
+        ([], [theirs(updated_at=JUST_NOW)], []),
+        # A booking that names an appointment of ours which is not among these is no stranger.
+        ([], [theirs(appointment_id=TWO)], []),
+        ([mine()], [theirs(starts_at=ELEVEN)], [(DifferenceKind.TIME_DIFFERS, Repair.PUSH)]),
+        ([mine()], [theirs(starts_at=ELEVEN, updated_at=LATER)], [(DifferenceKind.TIME_DIFFERS, Repair.FOLD)]),
+        # Moved there: the new booking is found by what it replaced, through one that we never heard of.
+        (
+            [mine()],
+            [
+                theirs(takes_place=False, replaced_by="u2", updated_at=LATER),
+                theirs(uid="u2", replaces="u1", takes_place=False, replaced_by="u3", updated_at=LATER),
+                theirs(uid="u3", replaces="u2", starts_at=ELEVEN, updated_at=LATER),
+            ],
+            [(DifferenceKind.TIME_DIFFERS, Repair.FOLD)],
+        ),
+        ([mine()], [theirs(takes_place=False, updated_at=LATER)], [(DifferenceKind.CANCELLED_THERE, Repair.FOLD)]),
+        ([mine()], [theirs(takes_place=False)], [(DifferenceKind.MISSING_THERE, Repair.PUSH)]),
+        ([mine(takes_place=False)], [theirs()], [(DifferenceKind.CANCELLED_HERE, Repair.PUSH)]),
+        ([mine(takes_place=False)], [theirs(takes_place=False)], []),
+        ([mine(takes_place=False, has_ended=True)], [theirs()], []),
+        ([mine()], [theirs(), theirs(uid="x", appointment_id=ONE)], [(DifferenceKind.DOUBLED, Repair.PUSH)]),
+    ],
+)
+def test_what_differs_and_whose_word_counts(
+    ours: list[OurBooking], there: list[TheirBooking], expected: list[tuple[DifferenceKind, Repair]]
+) -> None:
+    assert told(ours, there) == expected
+
+
+@given(
+    st.lists(
+        st.builds(
+            TheirBooking,
+            uid=st.sampled_from(["u1", "u2", "u3"]),
+            starts_at=st.sampled_from([TEN, ELEVEN]),
+            takes_place=st.booleans(),
+            replaces=st.sampled_from([None, "u1", "u2", "u3"]),
+            replaced_by=st.sampled_from([None, "u1", "u2"]),
+            appointment_id=st.sampled_from([None, ONE, TWO]),
+            updated_at=st.sampled_from([None, LONG_AGO, LATER]),
+        ),
+        max_size=5,
+        unique_by=lambda booking: booking.uid,
+    )
+)
+def test_each_side_is_judged_at_most_once(there: list[TheirBooking]) -> None:
+    ours = [mine(), mine(appointment_id=TWO, uids=frozenset({"u2"}), takes_place=False)]
+    findings: list[Finding] = compare(ours, there, NOW)
+    judged = [finding.ours.appointment_id for finding in findings if finding.ours is not None]
+    assert len(judged) == len(set(judged))
+    strangers = [finding.theirs.uid for finding in findings if finding.ours is None and finding.theirs is not None]
+    assert len(strangers) == len(set(strangers))
