@@ -226,6 +226,16 @@ def show(report: Report) -> None:
     )
     latency = "" if report.answer_p99_ms is None else f", p50 {report.answer_p50_ms} ms, p99 {report.answer_p99_ms} ms"
     print(f"  sending    {report.send_s:.1f} s, {report.deliveries_per_s:.0f} deliveries per second{latency}")
+    if report.functions:
+        print(f"  functions  {sum(one.called for one in report.functions.values())} called, {report.repeated} repeated")
+        for name, one in report.functions.items():
+            print(
+                f"    {name:<26}{one.called:>6} called{one.refused:>5} refused   p50 {one.p50_ms} ms, "
+                f"p95 {one.p95_ms} ms, p99 {one.p99_ms} ms"
+            )
+        print(f"  refusals   {_counts(report.refusals) or 'none'}")
+    if report.visits:
+        print(f"  front desk {_counts(report.visits)}")
     if report.undeliverable:
         print(f"  failures   {_counts(report.failures)}")
     if not report.checked:

@@ -150,7 +150,11 @@ def _calls(expected: Expectation, found: Found, people: _People) -> Iterator[Dif
 
 def _customers(expected: Expectation, found: Found) -> Iterator[Difference]:
     people = _people(expected, found)
-    emails = {row["id"]: row["email"] for row in found.customers}
+    rows = {row["id"]: row for row in found.customers}
+    no_shows = Counter(
+        one.customer for one in expected.promises.appointments if one.status is AppointmentStatus.NO_SHOW
+    )
+    unsure = {one.customer for one in expected.promises.appointments if one.is_open}
     for item in expected.customers:
         person = item.person
         name = f"{person.name} ({person.phone}, {person.business})"
@@ -158,8 +162,11 @@ def _customers(expected: Expectation, found: Found) -> Iterator[Difference]:
         if len(ids) != 1 and not (item.is_open and not ids):
             yield Difference("customers", f"{name}: {len(ids)} rows, should be 1")
         for customer_id in ids[:1]:
-            if emails[customer_id] != person.email:
-                yield _differs("customers", name, "email", emails[customer_id], person.email)
+            row = rows[customer_id]
+            if row["email"] != person.email:
+                yield _differs("customers", name, "email", row["email"], person.email)
+            if row["no_show_count"] != no_shows[person.number] and person.number not in unsure:
+                yield _differs("customers", name, "no_show_count", row["no_show_count"], no_shows[person.number])
     for row in people.strangers:
         who = f"{row['first_name']} {row['last_name']} ({row['phone']}, {row['company']})"
         yield Difference("customers", f"{who}: is there, should not be")

@@ -155,7 +155,7 @@ CALLS = """
 
 CUSTOMERS = """
     select customer.id, company.slug as company, customer.first_name, customer.last_name, customer.name_key,
-           customer.phone, customer.email
+           customer.phone, customer.email, customer.no_show_count
     from customers customer
     join companies company on company.id = customer.company_id
     where company.slug = any($1) and customer.phone = any($2)

@@ -20,9 +20,10 @@ from backend.simulate.businesses import Branch
 from backend.simulate.calls import Booking, Odd, PlannedCall
 from backend.simulate.conversation import summary
 from backend.simulate.deliveries import Delivery
+from backend.simulate.front_desk import Visit
 from backend.simulate.people import Person
 from backend.simulate.plan import Plan
-from backend.simulate.promises import Promises, promised
+from backend.simulate.promises import Promises, after_visits, promised
 from backend.simulate.sender import Ledger
 
 Value = object
@@ -119,8 +120,11 @@ class _Told:
     maybe: set[str] = field(default_factory=set)
 
 
-def expect(plan: Plan, ledgers: Sequence[Ledger]) -> Expectation:
-    """What follows from a plan, given the fates of its deliveries (one ledger for each wave that was sent)."""
+def expect(plan: Plan, ledgers: Sequence[Ledger], visits: Sequence[Visit] = ()) -> Expectation:
+    """What follows from a plan, given the fates of its deliveries (one ledger for each wave that was sent).
+
+    `visits` are what the front desks said afterwards.
+    """
     sent = [
         (delivery, fate.accepted, fate.status, fate.attempts)
         for wave, ledger in zip(plan.waves, ledgers, strict=False)
@@ -132,7 +136,7 @@ def expect(plan: Plan, ledgers: Sequence[Ledger]) -> Expectation:
             known = told[delivery.call.call_id]
             (known.surely if accepted else known.maybe).add(delivery.event)
     talks = [talk for ledger in ledgers for talk in ledger.talks]
-    promises = promised(talks, plan.ground, plan.companies)
+    promises = after_visits(promised(talks, plan.ground, plan.companies), visits)
     for talk in talks:
         if any(exchange.asked for exchange in talk.exchanges) and not told[talk.call.call_id].surely:
             told[talk.call.call_id].maybe.add(talk.exchanges[0].ask.function)

@@ -20,6 +20,7 @@ from uuid import UUID
 from backend.domain.vocabulary import AppointmentStatus, CallOutcome, RefusalReason
 from backend.simulate.businesses import Business, Service
 from backend.simulate.calls import PlannedCall
+from backend.simulate.front_desk import Visit
 from backend.simulate.plan import Ground
 from backend.simulate.switchboard import Exchange, Talking
 from backend.simulate.talk import (
@@ -127,6 +128,29 @@ def promised(talks: Sequence[Talking], ground: Ground, companies: Sequence[Busin
     return reader.promises(talks)
 
 
+def after_visits(promises: Promises, visits: Sequence[Visit]) -> Promises:
+    """The same when the front desks have said what became of some of the appointments."""
+    by_id = {visit.appointment_id: visit for visit in visits}
+    broken = [
+        f"{visit.fate} of {visit.appointment_id}: answered {visit.status}, is a good request"
+        for visit in visits
+        if visit.status is not None and not visit.is_done and 400 <= visit.status < 500
+    ]
+    return replace(
+        promises,
+        appointments=tuple(_after_visit(one, by_id.get(one.id)) for one in promises.appointments),
+        broken=(*promises.broken, *broken),
+    )
+
+
+def _after_visit(one: PromisedAppointment, visit: Visit | None) -> PromisedAppointment:
+    if visit is None:
+        return one
+    if not visit.is_done:
+        return replace(one, is_open=True)
+    return replace(one, status=visit.fate.status, events=(*one.events, visit.fate.status.value))
+
+
 class _Reader:
     """Reads answers in their order."""
 
@@ -200,7 +224,7 @@ class _Reader:
     def judge(self, call: PlannedCall, exchange: Exchange) -> None:
         """Whether what was offered or refused can have been so."""
         for reason, status in exchange.rejected:
-            if status is not None and not 400 <= status < 500:
+            if status is not None and 200 <= status < 300:
                 self._wrong(call, exchange, f"a request was answered {status}, should be refused as {reason}")
         if exchange.answer is None:
             return

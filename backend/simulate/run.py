@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
+from uuid import UUID
 
 import msgspec
 
-from backend.domain.vocabulary import RejectReason
+from backend.domain.vocabulary import AppointmentStatus, RejectReason
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.appointment_history import verify_appointments
 from backend.postgres.pools import Connection, connect
 from backend.simulate.businesses import TRIAL, Business, businesses
 from backend.simulate.compare import Difference, broken_differences, differences, reject_differences
+from backend.simulate.dice import seeded
 from backend.simulate.found import (
     Totals,
     Waiting,
@@ -29,18 +32,25 @@ from backend.simulate.found import (
     read_totals,
     read_waiting,
 )
+from backend.simulate.front_desk import Fate, FrontDesk, Visit, fate_of
+from backend.simulate.http_client import HttpConnection
 from backend.simulate.oracle import Expectation, expect
 from backend.simulate.patience import APPLICATION, AWAY, PATIENCE_S, PAUSE_S, ask
 from backend.simulate.plan import Ground, Plan, RunSpec, make_plan, outcomes
 from backend.simulate.presets import Pace
 from backend.simulate.sender import Courier, Ledger, Sender
 from backend.simulate.settle import settle
-from backend.simulate.switchboard import Talking
+from backend.simulate.switchboard import Exchange, Talking
+from backend.simulate.talk import FUNCTIONS
 
 STALL_S = 90.0
 """A queue that has not moved for so long does not drain: longer than the longest wait before a retry."""
 TALK_AFTER_S = 1.2
 """The agent calls its first function so long after the call began."""
+MOST_VISITS = 20
+"""Of so many appointments a company's front desk says what became of them; its token may write sixty times a minute."""
+VISITS, PATIENT_VISITS = 5, 40
+"""So often it says it again when there is no answer, usually and while everything is being killed."""
 REJECTS_WITHIN_S = 15.0
 """Refused deliveries are counted so soon."""
 LOCK_KEY = 0x617369
@@ -87,6 +97,17 @@ class Order:
     connections: int = 48
 
 
+class FunctionFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How one function did, milliseconds."""
+
+    called: int
+    done: int
+    refused: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a run did and found. Times in seconds."""
 
@@ -110,6 +131,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     deliveries_per_s: float
     answer_p50_ms: float | None
     answer_p99_ms: float | None
+    functions: dict[str, FunctionFigures] = {}
+    """By name, what the voice agents called."""
+    refusals: dict[str, int] = {}
+    """Functions that were refused, by reason."""
+    visits: dict[str, int] = {}
+    """What the front desks said of appointments afterwards."""
+    repeated: int = 0
+    """Tool calls that were sent more than once."""
     checked: bool
     drain_s: float | None = None
     """From the last answer until everything was in the database."""
@@ -230,14 +259,40 @@ class Simulation:
             drain_s = await self._drain(plan)
             ledgers.append(await self._send(plan, 1))
             drain_s += await self._drain(plan)
-        self._done = _Done(plan, expect(plan, ledgers), before, began_at)
+        visits = await self._visit(expect(plan, ledgers)) if order.check else []
+        self._done = _Done(plan, expect(plan, ledgers, visits), before, began_at)
         found: list[Difference] = []
         checked = order.check and not self._stop.is_set()
         if checked:
             checking = time.monotonic()
             found = await self.check()
             check_s = time.monotonic() - checking
-        return self._report(plan, ledgers, self._done.expected, found, times=(drain_s, check_s), checked=checked)
+        return self._report(
+            plan, ledgers, self._done.expected, found, visits=visits, times=(drain_s, check_s), checked=checked
+        )
+
+    async def _visit(self, expected: Expectation) -> list[Visit]:
+        """As if the time of some appointments had come: the front desks say what became of them."""
+        due: dict[str, list[tuple[UUID, Fate]]] = defaultdict(list)
+        for one in expected.promises.appointments:
+            fate = fate_of(seeded(one.call.call_id, "fate"))
+            settled = one.status is AppointmentStatus.CONFIRMED and not one.is_open
+            if fate and settled and one.call.business and len(due[one.call.business.slug]) < MOST_VISITS:
+                due[one.call.business.slug].append((one.id, fate))
+        if not due or self._stop.is_set():
+            return []
+        patience_s = PATIENCE_S if self._order.patient else 0.0
+        retries = PATIENT_VISITS if self._order.patient else VISITS
+        desk = FrontDesk(self._target.api_url, self._target.postgres, list(due))
+        await desk.open(patience_s=patience_s)
+
+        async def at(company: str) -> list[Visit]:
+            with contextlib.closing(HttpConnection(self._target.api_url)) as connection:
+                return [await desk.say(connection, company, *each, retries=retries) for each in due[company]]
+
+        visits = [visit for some in await asyncio.gather(*map(at, due)) for visit in some]
+        await desk.close(patience_s=patience_s)
+        return visits
 
     async def _survey(self, connection: Connection) -> tuple[Ground, Totals, datetime]:
         ground = await read_ground(connection, self._slugs)
@@ -314,6 +369,7 @@ class Simulation:
         expected: Expectation,
         found: Sequence[Difference],
         *,
+        visits: Sequence[Visit],
         times: tuple[float | None, float | None],
         checked: bool,
     ) -> Report:
@@ -321,23 +377,35 @@ class Simulation:
         waits = sorted(wait for ledger in ledgers for wait in ledger.waits_s)
         seconds = sum(ledger.seconds for ledger in ledgers)
         sent = [delivery for wave, _ in zip(plan.waves, ledgers, strict=False) for delivery in wave]
+        exchanges = [one for ledger in ledgers for one in ledger.exchanges]
+        given_up = [one for one in exchanges if one.answer is None] if not self._stop.is_set() else []
+        faults = Counter(d.fault.value for d in sent if d.fault)
+        faults += Counter(f"function_{fault.value}" for one in exchanges for fault in one.faults)
         return Report(
             seed=plan.spec.seed,
             run=plan.spec.run,
             calls=len({delivery.call.number for delivery in sent}),
             outcomes={outcome.value: count for outcome, count in sorted(outcomes(plan).items())},
-            faults={fault.value: count for fault, count in sorted(Counter(d.fault for d in sent if d.fault).items())},
+            faults=dict(sorted(faults.items())),
             deliveries=len(fates),
             accepted=sum(fate.accepted for fate in fates),
             refused=sum(expected.rejects.values()),
-            undeliverable=expected.undeliverable,
-            failures=dict(Counter(fate.why for fate in fates if fate.attempts and fate.why and not fate.accepted)),
-            unsent=sum(not fate.attempts for fate in fates),
+            undeliverable=expected.undeliverable + len(given_up),
+            failures=dict(
+                Counter(fate.why for fate in fates if fate.attempts and fate.why and not fate.accepted)
+                + Counter(one.why for one in given_up)
+            ),
+            unsent=sum(not fate.attempts for fate in fates)
+            + sum(not talk.is_over for ledger in ledgers for talk in ledger.talks),
             retries=sum(ledger.retries for ledger in ledgers),
             send_s=round(seconds, 3),
             deliveries_per_s=round(len(waits) / seconds, 1) if seconds else 0.0,
             answer_p50_ms=_percentile_ms(waits, 0.50),
             answer_p99_ms=_percentile_ms(waits, 0.99),
+            functions=_by_function(exchanges),
+            refusals=dict(sorted(expected.promises.refusals.items())),
+            visits=dict(sorted(Counter(visit.fate.status.value for visit in visits if visit.is_done).items())),
+            repeated=sum(one.attempts > 1 or bool(one.others) for one in exchanges),
             checked=checked,
             drain_s=_rounded(times[0]),
             check_s=_rounded(times[1]),
@@ -355,6 +423,24 @@ class Simulation:
             differences=len(found),
             shown=tuple(map(str, found[: self._shown])),
         )
+
+
+def _by_function(exchanges: Sequence[Exchange]) -> dict[str, FunctionFigures]:
+    found: dict[str, FunctionFigures] = {}
+    for name in FUNCTIONS:
+        mine = [one for one in exchanges if one.ask.function == name]
+        if not mine:
+            continue
+        waits = sorted(one.seconds for one in mine if one.answer is not None)
+        found[name] = FunctionFigures(
+            called=len(mine),
+            done=sum(one.is_done for one in mine),
+            refused=sum(one.answer is not None and not one.is_done for one in mine),
+            p50_ms=_percentile_ms(waits, 0.50),
+            p95_ms=_percentile_ms(waits, 0.95),
+            p99_ms=_percentile_ms(waits, 0.99),
+        )
+    return found
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -29,6 +29,8 @@ RETRY_AFTER_S: Final = (1.0, 3.0, 9.0)
 JITTER: Final = 0.2
 PATIENT_AFTER_S: Final = 2.0
 """Longest wait before a retry of a patient sender, which never gives up."""
+TALKS_AT_ONCE: Final = 8
+"""Conversations at a time when nothing else slows them down: each is as busy as ten in which people speak."""
 WAITS_KEPT: Final = 100_000
 OLD_S: Final = 600.0
 """Age of a stale signature; the limit is 300 s."""
@@ -172,7 +174,7 @@ class Sender:
         Ends early, with the rest unsent, when the stop event is set.
         """
         ledger = Ledger([Fate() for _ in deliveries], list(talks), began_at=time.time())
-        wave = _Wave(deliveries, ledger)
+        wave = _Wave(deliveries, ledger, TALKS_AT_ONCE if speed is None else None)
         workers = [
             asyncio.create_task(self._work(wave, speed), name=f"simulated-provider-{number}")
             for number in range(min(self._connections, max(1, len(wave.items))))
@@ -239,7 +241,7 @@ class Sender:
 class _Wave:
     """Deliveries and conversations under way, by number in the order of their times."""
 
-    def __init__(self, deliveries: Sequence[Delivery], ledger: Ledger) -> None:
+    def __init__(self, deliveries: Sequence[Delivery], ledger: Ledger, talks_at_once: int | None) -> None:
         fates = dict(zip(map(id, deliveries), ledger.fates, strict=True))
         self.items: list[Delivery | Talking] = sorted((*deliveries, *ledger.talks), key=lambda item: item.at)
         self.fates = {number: fates[id(item)] for number, item in enumerate(self.items) if isinstance(item, Delivery)}
@@ -250,6 +252,10 @@ class _Wave:
         self._talks = {talk.call.call_id: talk for talk in ledger.talks}
         self._on_line: dict[tuple[str, str], Talking] = {}
         self._parked: dict[Talking, list[int]] = {}
+        self._talks_at_once = len(self.items) if talks_at_once is None else talks_at_once
+        self._going_on: set[Talking] = set()
+        self._not_yet: deque[int] = deque()
+        """Conversations for which there was no place."""
         if not self.items:
             self.finished.set()
 
@@ -266,6 +272,10 @@ class _Wave:
         if isinstance(item, Talking):
             before: Talking | None = self._on_line.setdefault(item.line, item)
             if before is item:
+                if item not in self._going_on and len(self._going_on) >= self._talks_at_once:
+                    self._not_yet.append(number)
+                    return True
+                self._going_on.add(item)
                 return False
         else:
             before = self.talk_of(item) if item.is_after_functions else None
@@ -279,6 +289,9 @@ class _Wave:
         item = self.items[number]
         if isinstance(item, Talking):
             del self._on_line[item.line]
+            self._going_on.discard(item)
+            if self._not_yet:
+                self.waiting.put_nowait(self._not_yet.popleft())
             for parked in self._parked.pop(item, ()):
                 self.waiting.put_nowait(parked)
         self.settled += 1
