@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("intake", "booking", "availability", "queue", "watch", "on_screen", "table")
+BENCHMARKS = ("intake", "booking", "availability", "queue", "watch", "on_screen", "table", "find_jobs")
 
 
 def main(names: list[str]) -> int:
