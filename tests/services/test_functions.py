@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -13,7 +15,10 @@ from backend.postgres.pools import Connection
 from backend.providers.retell.functions import read_function_call
 from backend.services.companies import apply_company
 from backend.services.functions.answering import Functions
-from tests.databases import OpenPool
+from backend.services.functions.appointments import AT_TIME, BY_ID, OF_CALL, OF_CUSTOMERS
+from backend.services.functions.scene import LINE as LINE_OF_CALLER
+from backend.services.housekeeping import prune_function_calls
+from tests.databases import OpenPool, SuperuserConnection
 from tests.voice_agent import CALLER, LINE_NORTH, OTHER_CALLER, SALON, Agent, at, field_of
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -172,6 +177,11 @@ async def test_who_is_not_understood_is_offered_the_nearest_right_names(agent: A
     )
     staff = await agent.ask("check_availability", service="schnitt", staff="Ana Kaja")
     assert field_of(staff, "suggestions", "staff")[0] in {"anna", "ben"}
+    colour = await agent.book(on(2, 10), service="farbe", staff="ben")
+    assert (colour["reason"], field_of(colour, "suggestions", "staff")) == ("not_offered", ["anna"])
+    assert str(colour["message"]).endswith("Meinen Sie Anna Weiß?")
+    north = await agent.ask("check_availability", service="farbe", branch="Nord")
+    assert (north["reason"], field_of(north, "suggestions", "branch")) == ("not_offered", ["mitte"])
     nowhere = await agent.calling(to_number=None).ask("check_availability", service="schnitt")
     assert nowhere["reason"] == "branch_unknown"
     assert field_of(nowhere, "suggestions", "branch") == ["mitte", "nord"]
@@ -362,3 +372,54 @@ async def test_an_outbound_call_is_our_own_number_s(agent: Agent) -> None:
     assert (await call.ask("initialize_call"))["branch"] == "mitte"
     assert (await call.book(on(2, 10)))["ok"]
     assert (await agent.calling().ask("check_customer"))["name"] == "Hans Müller"
+
+
+async def test_kept_answers_are_deleted_after_a_day(
+    agent: Agent, setup: Connection, open_role_pool: OpenPool, superuser_connection: SuperuserConnection
+) -> None:
+    booked = await agent.book(on(2, 10), "tool_1")
+    administrator = await superuser_connection()
+    worker = await open_role_pool(Role.WORKER, 1)
+    async with worker.acquire() as connection:
+        assert await prune_function_calls(connection) == 0
+    assert await agent.book(on(2, 10), "tool_1") == booked
+    await administrator.execute("update askpro.function_calls set created_at = now() - interval '25 hours'")
+    async with worker.acquire() as connection:
+        assert await prune_function_calls(connection) == 1
+    assert (await agent.book(on(2, 10), "tool_1"))["appointment"] == booked["appointment"], "still the same wish"
+
+
+async def test_every_statement_of_a_function_has_its_index(agent: Agent, setup: Connection, company: UUID) -> None:
+    call_id = uuid4()
+    await setup.execute("set enable_seqscan = off")
+    for statement, arguments, index in (
+        (OF_CUSTOMERS, (company, [call_id], NOW), "_date on appointments"),
+        (OF_CALL, (company, call_id), "appointments_call"),
+        (BY_ID, (company, call_id), "appointments_"),
+        (AT_TIME, (company, [NOW]), "appointments_company_date"),
+        (LINE_OF_CALLER, (company, CALLER), "idx_customers_company_phone"),
+    ):
+        plan = "\n".join(row[0] for row in await setup.fetch(f"explain {statement}", *arguments))
+        assert index in plan, plan
+        assert "Seq Scan on appointments" not in plan
+        assert "Seq Scan on customers" not in plan
+
+
+def test_what_the_first_caller_would_wait_for_is_loaded_at_the_start() -> None:
+    program = (
+        "import sys\n"
+        "from backend.services.functions.warm_up import warm_up\n"
+        "warm_up()\n"
+        "loaded = set(sys.modules)\n"
+        "from datetime import date, datetime\n"
+        "from backend.domain.phones import normalise\n"
+        "from backend.domain.public_holidays import public_holidays\n"
+        "from backend.domain.zones import instant\n"
+        "public_holidays('BY', date.today().year)\n"
+        "normalise('0151 12345678')\n"
+        "instant(datetime(2026, 3, 2), 'Europe/Berlin')\n"
+        "assert public_holidays.cache_info().hits == 1\n"
+        "assert {'holidays', 'phonenumbers'} <= loaded\n"
+        "assert set(sys.modules) == loaded, set(sys.modules) - loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -15,7 +15,7 @@ from backend.services.catalogue import Service
 from backend.services.customers import caller, find_or_create
 from backend.services.functions import wording
 from backend.services.functions.appointments import Found, by_id, meant, of_call, visible
-from backend.services.functions.offers import wanted_at
+from backend.services.functions.offers import declined, wanted_at
 from backend.services.functions.refusals import Declined, FunctionRefusal
 from backend.services.functions.scene import Answer, Scene, did
 from backend.services.functions.spoken import spoken_hours, spoken_money
@@ -79,7 +79,7 @@ async def book_appointment(scene: Scene) -> Answer:
     result = await book(scene.connection, request)
     if isinstance(result, Refused):
         await scene.connection.execute("rollback to savepoint wish")
-        raise Declined(result.reason, alternatives=result.alternatives)
+        raise await declined(scene, result.reason, service, branch, result.alternatives)
     made = await by_id(scene, result.appointment_id)
     scene.customer_id = scene.customer_id or attendee.customer_id
     scene.caller_name = attendee.name

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, time, timedelta
 
 from backend.domain.availability import Slot
 from backend.domain.vocabulary import RefusalReason
 from backend.domain.zones import instant, zone
 from backend.services.availability import MOST_DAYS, AvailabilityRequest, NotOffered, alternatives, available
-from backend.services.catalogue import Branch, Service, StaffMember
+from backend.services.catalogue import NEAREST, Branch, Service, StaffMember
 from backend.services.functions import wording
 from backend.services.functions.refusals import Declined
-from backend.services.functions.scene import Answer, Scene
+from backend.services.functions.scene import Answer, Scene, suggested
 from backend.services.functions.spoken import spoken_list, spoken_minutes, spoken_money
 
 SLOTS = 6
@@ -91,19 +92,11 @@ async def check_availability(scene: Scene) -> Answer:
     if day is not None and day > today + ANY_FUTURE:
         raise Declined(RefusalReason.TOO_FAR)
     request = _request(scene, service, branch, staff)
-    found = await _asked(
-        scene,
-        AvailabilityRequest(
-            company_id=request.company_id,
-            service=request.service,
-            branch=request.branch,
-            staff=request.staff,
-            now=request.now,
-            first_day=day,
-            days=days,
-            limit=limit if clock is None else None,
-        ),
-    )
+    wide = replace(request, first_day=day, days=days, limit=limit if clock is None else None)
+    try:
+        found = await available(scene.connection, wide)
+    except NotOffered as refused:
+        raise await declined(scene, refused.reason, service, branch) from None
     slots = _nearest(found, clock, limit)
     answer: Answer = {"ok": True, "service": service.slug, "branch": branch.slug, "slots": await scene.slots(slots)}
     if slots:
@@ -129,7 +122,7 @@ async def get_alternatives(scene: Scene) -> Answer:
     try:
         near = await alternatives(scene.connection, _request(scene, service, branch, staff), wanted)
     except NotOffered as refused:
-        raise Declined(refused.reason) from None
+        raise await declined(scene, refused.reason, service, branch) from None
     told = await scene.slots(near)
     if near:
         words = {"slots": spoken_list([str(one["spoken"]) for one in told], scene.language, choice=True)}
@@ -165,11 +158,18 @@ def _request(scene: Scene, service: Service, branch: Branch, staff: StaffMember 
     )
 
 
-async def _asked(scene: Scene, request: AvailabilityRequest) -> tuple[Slot, ...]:
-    try:
-        return await available(scene.connection, request)
-    except NotOffered as refused:
-        raise Declined(refused.reason) from None
+async def declined(
+    scene: Scene, reason: RefusalReason, service: Service, branch: Branch, slots: tuple[Slot, ...] = ()
+) -> Declined:
+    """The refusal of a service at a branch; what is not offered names who offers it there, or where it is offered."""
+    if reason is not RefusalReason.NOT_OFFERED:
+        return Declined(reason, alternatives=slots)
+    catalogue = await scene.catalogue()
+    people = [one for one in catalogue.staff if service.id in one.services and branch.id in one.branches]
+    if people:
+        return Declined(reason, *suggested(people[:NEAREST], "staff", scene.language))
+    places = [one for one in catalogue.branches if one.id in service.branches]
+    return Declined(reason, *suggested(places[:NEAREST], "branch", scene.language))
 
 
 def _nearest(slots: tuple[Slot, ...], clock: time | None, limit: int) -> tuple[Slot, ...]:

@@ -36,7 +36,7 @@ ENTER = """
     from enter_function_call($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
-_LINE = """
+LINE = """
     select id, first_name, last_name, name_key, email
     from customers
     where company_id = $1 and phone = $2 and erased_at is null
@@ -179,7 +179,7 @@ class Scene:
         """The customers on the caller's line; at most twenty, none for a withheld number."""
         if self._line is None:
             phone = self.phone
-            rows = [] if phone is None else await self.connection.fetch(_LINE, self.company_id, phone)
+            rows = [] if phone is None else await self.connection.fetch(LINE, self.company_id, phone)
             self._line = [Person(*row) for row in rows]
         return self._line
 
@@ -208,7 +208,7 @@ class Scene:
             return called
         if len(branches) == 1:
             return branches[0]
-        raise Declined(RefusalReason.BRANCH_UNKNOWN, *_offer(branches, "branch", self.language))
+        raise Declined(RefusalReason.BRANCH_UNKNOWN, *suggested(branches, "branch", self.language))
 
     async def service(self) -> Service:
         """The service that is asked for. Raises Declined."""
@@ -233,7 +233,7 @@ class Scene:
     def _named(self, spoken: str, among: Sequence[NamedItem], reason: RefusalReason, what: str) -> NamedItem:
         found = find(spoken, among)
         if isinstance(found, Sequence):
-            raise Declined(reason, *_offer(found, what, self.language))
+            raise Declined(reason, *suggested(found, what, self.language))
         return found
 
     async def slots(self, slots: Sequence[Slot]) -> list[Answer]:
@@ -263,10 +263,10 @@ class Scene:
 NamedItem = TypeVar("NamedItem", Branch, Service, StaffMember)
 
 
-def _offer(
+def suggested(
     found: Sequence[Branch] | Sequence[Service] | Sequence[StaffMember], what: str, language: Language
 ) -> tuple[Answer, dict[str, str]]:
-    """The nearest right ones, as fields of a refusal and as words for its sentence."""
+    """Right ones to name instead, as fields of a refusal and as words for its sentence."""
     fields: Answer = {"suggestions": [{what: item.slug, "name": item.name} for item in found]}
     names = spoken_list([item.name for item in found], language, choice=True)
     return fields, {"names": names} if names else {}
