@@ -45,6 +45,7 @@ COMMANDS: dict[str, Entry] = {
     "show": Entry("show", "print what a screen shows: calls, appointments, queues, database, fleet, business"),
     "queue": Entry("queue", "look at queues and held jobs, retry them"),
     "intake": Entry("intake", "look at webhooks: quarantine, rejected deliveries, replay"),
+    "reconcile": Entry("reconcile", "compare with Retell and Cal.com, repair what is safe, report the rest"),
     "company": Entry("company", "apply a company's declaration: branches, numbers, services, staff, hours"),
     "slots": Entry("slots", "list the free slots of a service, to read to a caller"),
     "callback": Entry("callback", "list the customers who are to be called back, and settle them"),

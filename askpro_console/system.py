@@ -129,7 +129,9 @@ class System:
         if not demo:
             self.mail()
         if demo:
-            self.secrets.ensure("retell_api_key", lambda: f"key_{os.urandom(16).hex()}")
+            from backend.providers.retell.signature import MADE_UP
+
+            self.secrets.ensure("retell_api_key", lambda: f"{MADE_UP}{os.urandom(16).hex()}")
             self.secrets.ensure("calcom_webhook_secret", lambda: os.urandom(16).hex())
         return StackConfig(
             layout=self.layout,

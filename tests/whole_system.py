@@ -27,7 +27,7 @@ from retell.lib.webhook_auth import symmetric
 
 WHOLE_SYSTEM = pytest.mark.timeout(240)
 
-KEY = "key_0123456789abcdef0123456789abcdef"
+KEY = "key_demo_0123456789abcdef0123456789abcdef"
 NUMBER = "+493023125990"
 EFFECT_S = 20.0
 """Bound of a wait for what takes a second or less on an idle machine."""

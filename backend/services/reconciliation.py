@@ -20,15 +20,13 @@ from backend.postgres.pools import Connection, Pool, tenant, transaction
 from backend.providers.breaker import BreakerOpen
 from backend.providers.calling import ProviderBusy, ProviderError, ProviderRefused
 from backend.providers.clients import Providers
+from backend.providers.retell.signature import MADE_UP
 from backend.services.differences import Difference, note
 
 SYSTEM = "system"
 """The account whose key is the system's own."""
 
 SYSTEM_SECRETS = {Provider.RETELL: "retell_api_key", Provider.CALCOM: "calcom_api_key"}
-
-MADE_UP = "key_demo_"
-"""A key that begins like this was made by the system itself, for its demo traffic: no provider knows it."""
 
 FIRST = timedelta(hours=24)
 """A first run looks back so far."""

@@ -105,7 +105,7 @@ class KillLoop:
             "ASKPRO_HOME": self._home,
             "ASKPRO_API_PORT": str(_free_port()),
             "ASKPRO_SECRETS_KEYRING": "off",
-            "ASKPRO_SECRET_RETELL_API_KEY": f"key_{secrets.token_hex(16)}",
+            "ASKPRO_SECRET_RETELL_API_KEY": f"key_demo_{secrets.token_hex(16)}",
         }
         self._layout = Layout.from_environment(self._environment)
         self._servers = ServerWatch(self._layout)

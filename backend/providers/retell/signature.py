@@ -14,6 +14,9 @@ from backend.providers.delivery import Headers, single_header
 
 HEADER = b"x-retell-signature"
 
+MADE_UP = "key_demo_"
+"""A key that begins like this was made by the system itself, to sign its demo traffic: the provider knows it not."""
+
 TOLERANCE_MS = 300_000
 """Largest distance between the signature's time and ours, in both directions, inclusive."""
 
