@@ -123,6 +123,7 @@ async def test_under_a_flood_of_all_classes_calls_are_answered_and_reports_are_s
         concurrency_start=4,
         concurrency_least=4,
         concurrency_most=4,
+        wait_s=0.2,
     )
     api = await start_api(limits=limits, function_s=20.0)
     shed: Counter[str] = Counter()
@@ -138,11 +139,11 @@ async def test_under_a_flood_of_all_classes_calls_are_answered_and_reports_are_s
                 assert answer.status_code in {200, 503}
                 shed[path] += answer.status_code == 503
 
-        floods = [asyncio.ensure_future(flood(path)) for path in (REPORTS, BOOKINGS) for _ in range(16)]
+        floods = [asyncio.ensure_future(flood(path)) for path in (REPORTS, BOOKINGS) for _ in range(8)]
         async with asyncio.timeout(60):
-            for _ in range(30):
+            for _ in range(10):
                 assert (await agent.ask("get_services"))["ok"]
-            while shed[REPORTS] < 20:
+            while shed[REPORTS] < 3:
                 assert (await agent.ask("get_services"))["ok"]
         over.set()
         await asyncio.gather(*floods)
