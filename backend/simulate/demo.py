@@ -26,14 +26,18 @@ from backend.postgres.pools import DATABASE_ERRORS, Connection
 from backend.simulate.businesses import DEMO, ZONE, Business, businesses
 from backend.simulate.calendar import Calendar
 from backend.simulate.callers import Callers
+from backend.simulate.calls import PlannedCall
 from backend.simulate.deliveries import Delivery, deliveries_of
 from backend.simulate.dice import seeded
 from backend.simulate.found import read_ground
+from backend.simulate.front_desk import FrontDesk, fate_of_past
 from backend.simulate.http_client import HttpConnection
 from backend.simulate.patience import ask
+from backend.simulate.payloads import Told
 from backend.simulate.people import Person
 from backend.simulate.seed import PREFIX, seed_demo
 from backend.simulate.sender import Courier, Fate
+from backend.simulate.switchboard import TALK_AFTER_S, Talking
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,10 @@ KNOWN_CALLERS = 1_500
 MOST_WAITING = 5_000
 """Deliveries kept for an API that is away; then new calls wait."""
 RETRY_LATER_S = 2.0
+LOOK_EVERY_S = 20.0
+"""So often the front desks look whose appointment is over."""
+MOST_OVER = 20
+"""Appointments of which they say at a time what became of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +90,9 @@ class Demo:
         self._companies: tuple[Business, ...] = businesses(DEMO)
         self._courier = Courier(config.api_url, config.retell_key, patient=True)
         self._dice = seeded(config.seed, "demo", time.time_ns())
-        self._heap: list[tuple[float, int, Delivery, Fate]] = []
+        self._heap: list[tuple[float, int, _Errand]] = []
         self._order = count()
-        self._due: asyncio.Queue[tuple[Delivery, Fate]] = asyncio.Queue()
+        self._due: asyncio.Queue[_Errand] = asyncio.Queue()
         self._next_burst = time.time() + BURST_EVERY_S
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
@@ -109,6 +117,7 @@ class Demo:
                 tasks.create_task(self._send(), name=f"demo-provider-{number}")
             tasks.create_task(self._release(), name="demo-clock")
             tasks.create_task(self._ring(), name="demo-callers")
+            tasks.create_task(self._keep_book(), name="demo-front-desks")
 
     async def _seed(self) -> None:
         while True:
@@ -137,9 +146,24 @@ class Demo:
                 await asyncio.sleep(self._dice.expovariate(self._rate()))
                 if len(self._heap) + self._due.qsize() > MOST_WAITING:
                     continue
-                call = callers.call(time.time() + 1.0)
-                for delivery in deliveries_of(call, self._dice):
-                    heapq.heappush(self._heap, (delivery.at, next(self._order), delivery, Fate()))
+                self._plan(callers.call(time.time() + 1.0))
+
+    def _plan(self, call: PlannedCall) -> None:
+        """Set down all requests of a call; those that tell of its functions come when these are over."""
+        deliveries = [_Sent(delivery) for delivery in deliveries_of(call, self._dice)]
+        if call.errand is None:
+            for sent in deliveries:
+                self._push(sent.delivery.at, sent)
+            return
+        talk = Talking(call, at=call.started_ms / 1000 + TALK_AFTER_S, order=self._order)
+        later = [sent for sent in deliveries if sent.delivery.is_after_functions]
+        for sent in deliveries:
+            if not sent.delivery.is_after_functions:
+                self._push(sent.delivery.at, sent)
+        self._push(talk.at, _Said(talk, later))
+
+    def _push(self, at: float, errand: _Errand) -> None:
+        heapq.heappush(self._heap, (at, next(self._order), errand))
 
     def _rate(self) -> float:
         """Calls per second now."""
@@ -186,18 +210,70 @@ class Demo:
         while True:
             now = time.time()
             while self._heap and self._heap[0][0] <= now:
-                _, _, delivery, fate = heapq.heappop(self._heap)
-                self._due.put_nowait((delivery, fate))
+                self._due.put_nowait(heapq.heappop(self._heap)[2])
             await asyncio.sleep(0.1)
 
     async def _send(self) -> None:
         """One connection of the provider."""
         with contextlib.closing(HttpConnection(self._config.api_url)) as connection:
             while True:
-                delivery, fate = await self._due.get()
-                if not await self._courier.attempt(connection, delivery, fate):
-                    again = time.time() + self._courier.wait(fate)
-                    heapq.heappush(self._heap, (again, next(self._order), delivery, fate))
+                errand = await self._due.get()
+                if isinstance(errand, _Said):
+                    await self._go_on(connection, errand)
+                elif not await self._courier.attempt(connection, errand.delivery, errand.fate, errand.told):
+                    self._push(time.time() + self._courier.wait(errand.fate), errand)
+
+    async def _go_on(self, connection: HttpConnection, said: _Said) -> None:
+        """The next step of a conversation; after the last one follows what tells of it."""
+        talk = said.talk
+        wait = await talk.step(connection, self._config.api_url, self._courier.signed)
+        if not talk.is_over:
+            self._push(time.time() + (talk.breath_s if wait < 0.0 else wait), said)
+            return
+        for sent in said.later:
+            sent.told = talk.told
+            self._push(sent.delivery.at, sent)
+
+    async def _keep_book(self) -> None:
+        """Say at the front desks what became of appointments that are over."""
+        slugs = [company.slug for company in self._companies]
+        while True:
+            desk = FrontDesk(self._config.api_url, self._config.postgres, slugs)
+            try:
+                await desk.open()
+                with contextlib.closing(HttpConnection(self._config.api_url)) as connection:
+                    until = time.time() + EPOCH_S
+                    while time.time() < until:
+                        for row in await ask(self._config.postgres, lambda link: link.fetch(OVER, slugs, MOST_OVER)):
+                            fate = fate_of_past(seeded(row["id"], "fate"))
+                            if fate is not None:
+                                await desk.say(connection, row["company"], row["id"], fate)
+                        await asyncio.sleep(LOOK_EVERY_S)
+                await desk.close()
+            except DATABASE_ERRORS as away:
+                logger.warning("the front desks cannot be opened yet: %s", away)
+                await asyncio.sleep(RETRY_LATER_S)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A delivery under way."""
+
+    delivery: Delivery
+    fate: Fate = field(default_factory=Fate)
+    told: Told | None = None
+    """What its call's functions led to."""
+
+
+@dataclass(slots=True)
+class _Said:
+    """A conversation under way, and what is to be delivered when it is over."""
+
+    talk: Talking
+    later: list[_Sent]
+
+
+_Errand = _Sent | _Said
 
 
 def give_back_memory() -> None:
@@ -213,6 +289,18 @@ KNOWN = """
     join companies company on company.id = customer.company_id
     where company.slug = any ($1) and customer.phone is not null and customer.erased_at is null
     order by customer.created_at desc
+    limit $2
+"""
+
+
+OVER = """
+    select appointment.id, company.slug as company
+    from appointments appointment
+    join companies company on company.id = appointment.company_id
+    where company.slug = any ($1) and appointment.status = 'confirmed'
+      and appointment.ends_at between now() - interval '30 days' and now()
+      -- Of those that nobody says anything of, the oldest would be in the way of all others.
+    order by appointment.ends_at desc
     limit $2
 """
 

@@ -17,7 +17,7 @@ from uuid import UUID
 from backend.domain.vocabulary import AppointmentStatus, TokenScope
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Connection
-from backend.services.tokens import NewToken, create_token, revoke_token
+from backend.services.tokens import NewToken, create_token, list_tokens, revoke_token
 from backend.simulate.http_client import HttpConnection, NoAnswer
 from backend.simulate.patience import ask
 from backend.simulate.presets import CANCELLED_LATER, COMPLETED, NO_SHOW
@@ -89,9 +89,16 @@ class FrontDesk:
         self._tokens: dict[str, NewToken] = {}
 
     async def open(self, *, patience_s: float = 0.0) -> None:
-        """Get the tokens. Raises OSError and asyncpg's errors when the database is away for longer than that."""
+        """Get the tokens; those that somebody has left lying there are good no longer.
+
+        Raises OSError and asyncpg's errors when the database is away for longer than `patience_s`.
+        """
 
         async def make(connection: Connection) -> dict[str, NewToken]:
+            for company in self._companies:
+                for token in await list_tokens(connection, company):
+                    if token.name == NAME and token.state == "good":
+                        await revoke_token(connection, token.id)
             return {
                 company: await create_token(
                     connection, company, name=NAME, scopes=[TokenScope.APPOINTMENTS_WRITE], life=LIFE

@@ -40,13 +40,11 @@ from backend.simulate.plan import Ground, Plan, RunSpec, make_plan, outcomes
 from backend.simulate.presets import Pace
 from backend.simulate.sender import Courier, Ledger, Sender
 from backend.simulate.settle import settle
-from backend.simulate.switchboard import Exchange, Talking
+from backend.simulate.switchboard import TALK_AFTER_S, Exchange, Talking
 from backend.simulate.talk import FUNCTIONS
 
 STALL_S = 90.0
 """A queue that has not moved for so long does not drain: longer than the longest wait before a retry."""
-TALK_AFTER_S = 1.2
-"""The agent calls its first function so long after the call began."""
 MOST_VISITS = 20
 """Of so many appointments a company's front desk says what became of them; its token may write sixty times a minute."""
 VISITS, PATIENT_VISITS = 5, 40

@@ -29,10 +29,12 @@ FUNCTION_PATH: Final = b"/api/retell/function"
 TIMEOUT_S: Final = 10.0
 LOST_S: Final = 0.003
 """An answer that is lost: nobody waits longer for it."""
-RETRIES: Final = 7
+RETRIES: Final = 12
 RETRY_AFTER_S: Final = 0.25
 """Before the first retry; doubled from one to the next."""
 LONGEST_WAIT_S: Final = 2.0
+TALK_AFTER_S: Final = 1.2
+"""The agent calls its first function so long after the call began."""
 BREATH_S: Final = 6.0
 """Longest time between two functions: somebody speaks."""
 

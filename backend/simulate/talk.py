@@ -100,7 +100,7 @@ class _Agent:
         self._today = datetime.now(UTC).astimezone(ZONE).date()
 
     def talk(self) -> Conversation:
-        if self._dice.random() < 0.9:
+        if self._dice.random() < 0.9 or self._call.outcome is CallOutcome.ENQUIRY:
             greeting = yield Ask(INITIALIZE)
             if isinstance(told := greeting.get("today"), str):
                 self._today = date.fromisoformat(told)
