@@ -1,4 +1,4 @@
-"""`askpro bench`: what this machine makes of the system; `kill` is the long form of the kill test."""
+"""`askpro bench`: what this machine makes of the system: `kill` is the long kill test, `booking` races for slots."""
 
 from __future__ import annotations
 
@@ -42,10 +42,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kill.add_argument("--seed", type=int, default=1, metavar="S", help="decides what dies when (1)")
     kill.add_argument("--keep", action="store_true", help="leave the system's files for a look")
     kill.add_argument("--json", action="store_true", help="print the report as JSON")
+    booking = kinds.add_parser("booking", help="book as fast as it goes and race for slots, on a database of its own")
+    booking.add_argument("--seconds", type=float, default=4.0, metavar="S", help="length of each steady part (4)")
+    booking.add_argument("--rows", type=int, default=32_000, metavar="N", help="appointments there before (32000)")
+    booking.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; 1 when anything was lost, doubled or left over."""
+    return _book(args) if args.kind == "booking" else _kill(args)
+
+
+def _book(args: argparse.Namespace) -> int:
+    from askpro_console.at_database import reaching
+    from backend.simulate.booking_load import measure, table
+    from backend.stack.privileges import remove_abandoned_homes
+    from backend.stack.scratch_postgres import scratch_postgres
+
+    if args.seconds <= 0 or args.rows < 0:
+        raise WrongUsage("--seconds must be more than 0 and --rows at least 0.")
+    scratch = Path(tempfile.mkdtemp(prefix="askpro-bench-"))
+    try:
+        with scratch_postgres(scratch) as (address, _):
+            report = asyncio.run(reaching(measure(address, seconds=args.seconds, rows=args.rows)))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_abandoned_homes()
+    if args.json:
+        import msgspec
+
+        told = {**msgspec.to_builtins(report), "is_right": report.is_right, "share": report.share}
+        print(msgspec.json.encode(told).decode())
+    else:
+        print(table(report))
+    return 0 if report.is_right else 1
+
+
+def _kill(args: argparse.Namespace) -> int:
     from askpro_console.console_on_pty import ConsoleOnPty
     from backend.stack.kill_loop import KillLoop, KillPlan
 
