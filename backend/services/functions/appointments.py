@@ -42,21 +42,17 @@ _ACTIVE = """
 OF_CUSTOMERS = f"""{_FIELDS}
     where a.company_id = $1 and a.customer_id = any ($2) and a.starts_at >= $3 and {_ACTIVE}
     order by a.starts_at, a.id
-    limit 50
 """
 
 OF_CALL = f"""{_FIELDS}
     where a.company_id = $1 and a.call_id = $2
     order by a.starts_at, a.id
-    limit 50
 """
 
 BY_ID = f"{_FIELDS} where a.company_id = $1 and a.id = $2"
 
 AT_TIME = f"""{_FIELDS}
     where a.company_id = $1 and a.starts_at = any ($2) and {_ACTIVE}
-    order by a.starts_at, a.id
-    limit 200
 """
 
 
