@@ -32,7 +32,7 @@ _PAGE = """
 
 _ONE = f"""
     select {_COLUMNS}, c.transcript, c.recording_url,
-           array(select a.id from appointments a
+           array(select a.id::text from appointments a
                  where a.company_id = $1 and a.call_id = c.id order by a.id limit 100) as appointments
     from calls c
     left join branches b on b.company_id = c.company_id and b.id = c.branch_id
