@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from backend.providers.calling import Retries, SystemClock, Timeouts
 from backend.providers.clients import ProviderConfig
 from backend.queue.jobs import handlers_of
 from backend.queue.worker import Worker, WorkerConfig
-from backend.services.booking import Booked, BookingRequest, book, cancel, reschedule, restore
+from backend.services.booking import Booked, BookingRequest, SlotTaken, book, cancel, reschedule, restore
 from backend.services.companies import (
     BranchDeclaration,
     CalcomRules,
@@ -190,26 +190,28 @@ class Trial:
                     self.company_id,
                     starts_at,
                 )
-            await reschedule(
-                connection,
-                self.company_id,
-                appointment,
-                starts_at=starts_at,
-                staff_id=staff,
-                actor="bench",
-                any_time=True,
-                waive_policy=True,
-            )
-        self.changes += 1
+            with suppress(SlotTaken):  # Two may want the same person at the same time.
+                await reschedule(
+                    connection,
+                    self.company_id,
+                    appointment,
+                    starts_at=starts_at,
+                    staff_id=staff,
+                    actor="bench",
+                    any_time=True,
+                    waive_policy=True,
+                )
+                self.changes += 1
 
     async def change(self, appointment: UUID, kind: str) -> None:
         """Cancel or restore."""
         async with tenant(self.pool, self.company_id, timeout=30) as connection:
-            if kind == "cancel":
-                await cancel(connection, self.company_id, appointment, actor="bench", waive_policy=True)
-            else:
-                await restore(connection, self.company_id, appointment, actor="bench")
-        self.changes += 1
+            with suppress(SlotTaken):
+                if kind == "cancel":
+                    await cancel(connection, self.company_id, appointment, actor="bench", waive_policy=True)
+                else:
+                    await restore(connection, self.company_id, appointment, actor="bench")
+                self.changes += 1
 
     async def trouble(self) -> float:
         """Let the provider be down once a third is booked; how long, by the machine's time."""

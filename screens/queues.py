@@ -126,6 +126,30 @@ def intake_line(snapshot: QueuesSnapshot, width: int) -> Line:
     return Line(tuple(pieces))
 
 
+def calendar_lines(snapshot: QueuesSnapshot) -> list[Line]:
+    """What is on its way to calendars, and how the providers do; nothing while no provider is called."""
+    if not (snapshot.providers or snapshot.calendar_pending or snapshot.calendar_failed):
+        return []
+    pieces: list[Piece] = [Piece(" Calendars, not written yet "), Piece(count_text(snapshot.calendar_pending))]
+    if snapshot.calendar_pending:
+        pieces += [Piece(", oldest ", Tone.DIM), *with_unit(age_text(snapshot.calendar_oldest_s))]
+    failed = snapshot.calendar_failed
+    pieces += [
+        Piece("   refused ", Tone.DIM),
+        Piece(f"✖ {failed}", Tone.CRIT) if failed else Piece("0"),
+    ]
+    for row in snapshot.providers:
+        is_open = row.breaker != "closed"
+        pieces += [
+            Piece(f"   {row.provider} ", Tone.DIM),
+            Piece("▲ held back" if is_open else "answers", Tone.WARN if is_open else Tone.OK),
+            *((Piece(" since ", Tone.DIM), *with_unit(age_text(row.since_s))) if is_open else ()),
+            Piece("  p99 ", Tone.DIM),
+            *with_unit(age_text(row.p99_s)),
+        ]
+    return [Line(tuple(pieces))]
+
+
 class QueuesScreen(ConsoleScreen):
     """Queues on top, then what is held by cause, then job types."""
 
@@ -164,6 +188,7 @@ class QueuesScreen(ConsoleScreen):
                 *queue_lines(snapshot, width),
                 rule(Piece("Intake", Tone.BRIGHT), width),
                 intake_line(snapshot, width),
+                *calendar_lines(snapshot),
             ]
             self.query_one("#queues", LineView).show(lines)
             self.query_one("#causes", VirtualTable).set_rows(snapshot.held)

@@ -16,7 +16,7 @@ from widgets.pieces import Content, Piece, Tone
 if TYPE_CHECKING:
     from textual.app import App
 
-    from backend.watch.details import Callback, Delivery, Details, Moment, Run
+    from backend.watch.details import CalendarDetail, Callback, Delivery, Details, Moment, Run
     from backend.watch.snapshots import AppointmentRow, CallRow
 
 
@@ -205,10 +205,27 @@ class AppointmentScreen(DetailScreen):
                 ("Source", _text(row.source)),
                 ("Buffers", _text(f"{found.buffer_before_min} min before, {found.buffer_after_min} min after")),
                 ("Zone", _text(row.time_zone)),
+                *_calendar_facts(found.calendar),
             ),
             entries=tuple(sorted(entries, key=lambda entry: entry.at)),
             timeline="Events",
         )
+
+
+def _calendar_facts(calendar: CalendarDetail | None) -> tuple[tuple[str, Content], ...]:
+    """How far it has got into the provider's calendar, and what the provider had to say."""
+    if calendar is None:
+        return ()
+    at = calendar.pending_since if calendar.state == "pending" else calendar.last_at or calendar.pending_since
+    failed = f", failed {calendar.attempts} times" if calendar.attempts else ""
+    facts: list[tuple[str, Content]] = [
+        ("Cal.com", (state_piece(calendar.state), Piece(f"  since {day_text(at)}{failed}", Tone.DIM))),
+        ("Booking there", _text(calendar.uid)),
+    ]
+    if calendar.last_error:
+        tone = Tone.CRIT if calendar.state == "failed" else Tone.WARN
+        facts.append(("", (Piece(f" {'It said':<14}", Tone.DIM), Piece(calendar.last_error, tone))))
+    return tuple(facts)
 
 
 class JobScreen(DetailScreen):

@@ -276,7 +276,9 @@ class Claims:
 
     async def postpone(self, claim: Claim, delay_s: float, reason: str) -> bool:
         """Queue the job again after `delay_s`, as if it had not been tried; False when it is this worker's no more."""
-        return await self._give_back(claim, RunOutcome.POSTPONED, delay_s, reason)
+        # With a record of its own, as after a failure: it was in already and is not put in once more.
+        waits = Failure(fingerprint="", error_type="Later", message=reason, traceback="")
+        return await self._give_back(claim, RunOutcome.POSTPONED, delay_s, reason, waits)
 
     async def release(self, claim: Claim) -> bool:
         """Queue the job again at once, as if it had not been tried; False when it is this worker's no more."""
@@ -294,7 +296,7 @@ class Claims:
             self._worker_id,
             claim.job_id,
             timedelta(seconds=delay_s),
-            0 if failure is None else 1,
+            1 if outcome is RunOutcome.RETRY else 0,
             outcome.value,
             reason,
             failure and _engine_record(claim, failure),

@@ -38,7 +38,7 @@ _READ = """
 
 _ASK = """
     update calendar_sync
-    set asked_at = clock_timestamp(), asked_for = $3, asked_of = $4,
+    set asked_at = clock_timestamp(), asked_for = $3, asked_of = $4, uid = coalesce($6, uid),
         earlier_uids = case when $5::text is null or $5 = any (earlier_uids) then earlier_uids
                             else earlier_uids || $5::text end
     where company_id = $1 and appointment_id = $2
@@ -136,16 +136,18 @@ async def note_asking(
     *,
     starts_at: datetime,
     event_type_id: int,
+    uid: str | None = None,
     gives_up: str | None = None,
 ) -> None:
     """Note, before it is asked for, that a change is: whoever comes after a crash then looks what became of it.
 
-    `gives_up`: the booking that is cancelled; what the provider tells about it from now on is no news. Here as in
+    `uid`: the booking that the appointment has, also when it was only just found: it must be found again whatever
+    happens. `gives_up`: the one that is cancelled; what the provider tells about it from now on is no news. Here as in
     `settle` the appointment is locked before its sync row, as by those who change appointments.
     """
     if gives_up is not None:
         await connection.execute(_UNLINK, company_id, appointment_id, gives_up)
-    await connection.execute(_ASK, company_id, appointment_id, starts_at, event_type_id, gives_up)
+    await connection.execute(_ASK, company_id, appointment_id, starts_at, event_type_id, gives_up, uid)
 
 
 async def note_failure(

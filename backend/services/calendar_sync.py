@@ -184,14 +184,13 @@ class _Push:
             if left_s > 0:
                 raise CalendarWaits(left_s, "what was asked for may still happen")
         found = None if wanted.uid is None else await calendar.latest(wanted.uid)
-        if found is not None and found.takes_place:
-            return found
         if wanted.asked_for is not None and wanted.asked_of is not None:
             self.doubtful.append((wanted.asked_of, wanted.asked_for))
             made = await calendar.of_appointment(str(wanted.appointment_id), wanted.asked_of, wanted.asked_for)
-            if made:
-                await self._cancel_surplus(calendar, made[1:])
-                return made[0]
+            if made and (found is None or not found.takes_place):
+                found = made[0]
+            if found is not None:
+                await self._cancel_surplus(calendar, made, found)
         return found
 
     async def _create(self, calendar: CalcomClient, event_type_id: int) -> RemoteBooking:
@@ -208,12 +207,12 @@ class _Push:
         self.is_asking = False
         for of, at in self.doubtful:
             others = await calendar.of_appointment(str(wanted.appointment_id), of, at)
-            await self._cancel_surplus(calendar, [other for other in others if other.uid != made.uid])
+            await self._cancel_surplus(calendar, others, made)
         return made
 
     async def _move(self, calendar: CalcomClient, present: RemoteBooking) -> RemoteBooking:
         wanted = self.wanted
-        await self._ask(wanted.starts_at, present.event_type_id or wanted.event_type_id or 0)
+        await self._ask(wanted.starts_at, present.event_type_id or wanted.event_type_id or 0, uid=present.uid)
         try:
             moved = await calendar.reschedule(present.uid, wanted.starts_at, "moved by the company or its customer")
         except ProviderRefused:
@@ -225,9 +224,11 @@ class _Push:
         self.is_asking = False
         return moved
 
-    async def _cancel(self, calendar: CalcomClient, booking: RemoteBooking, reason: str) -> None:
+    async def _cancel(
+        self, calendar: CalcomClient, booking: RemoteBooking, reason: str, *, keeps: str | None = None
+    ) -> None:
         event_type_id = booking.event_type_id or self.wanted.event_type_id or 0
-        await self._ask(booking.starts_at, event_type_id, gives_up=booking.uid)
+        await self._ask(booking.starts_at, event_type_id, uid=keeps or booking.uid, gives_up=booking.uid)
         try:
             await calendar.cancel(booking.uid, reason)
         except ProviderRefused:
@@ -236,11 +237,14 @@ class _Push:
                 raise
         self.is_asking = False
 
-    async def _cancel_surplus(self, calendar: CalcomClient, surplus: list[RemoteBooking]) -> None:
-        for booking in surplus:
-            await self._cancel(calendar, booking, "made twice by mistake")
+    async def _cancel_surplus(self, calendar: CalcomClient, found: list[RemoteBooking], kept: RemoteBooking) -> None:
+        for booking in found:
+            if booking.uid != kept.uid:
+                await self._cancel(calendar, booking, "made twice by mistake", keeps=kept.uid)
 
-    async def _ask(self, starts_at: datetime, event_type_id: int, *, gives_up: str | None = None) -> None:
+    async def _ask(
+        self, starts_at: datetime, event_type_id: int, *, uid: str | None = None, gives_up: str | None = None
+    ) -> None:
         async with self.transaction() as connection:
             await note_asking(
                 connection,
@@ -248,6 +252,7 @@ class _Push:
                 self.wanted.appointment_id,
                 starts_at=starts_at,
                 event_type_id=event_type_id,
+                uid=uid,
                 gives_up=gives_up,
             )
         self.is_asking = True

@@ -142,6 +142,25 @@ class CustomerDetail(msgspec.Struct, frozen=True, kw_only=True):
     callbacks: tuple[Callback, ...]
 
 
+class CalendarDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an appointment has got into its calendar at the provider."""
+
+    state: str
+    """pending, synced, failed, off."""
+    uid: str
+    """The booking there; the last one, when it was cancelled."""
+    wanted_version: int
+    synced_version: int
+    """0: never yet."""
+    attempts: int
+    """That failed since the last one that did not."""
+    last_error: str
+    """In the provider's words, hostile until rendered; empty after a success."""
+    last_at: float | None
+    synced_at: float | None
+    pending_since: float
+
+
 class AppointmentDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One appointment with its events."""
 
@@ -160,6 +179,8 @@ class AppointmentDetail(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: float
     events: tuple[AppointmentHappened, ...]
     """In their order, at most 200."""
+    calendar: CalendarDetail | None = None
+    """None when it is not written to any."""
 
 
 class JobDetail(msgspec.Struct, frozen=True, kw_only=True):

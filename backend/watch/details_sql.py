@@ -144,6 +144,12 @@ select json_build_object(
     'idempotency_key', coalesce(left(a.idempotency_key, 500), ''),
     'hold_expires_at', date_part('epoch', a.hold_expires_at),
     'updated_at', date_part('epoch', a.updated_at),
+    'calendar', (select json_build_object(
+            'state', k.state, 'uid', coalesce(left(k.uid, 200), ''), 'wanted_version', k.wanted_version,
+            'synced_version', k.synced_version, 'attempts', k.attempts,
+            'last_error', coalesce(left(k.last_error, 1000), ''), 'last_at', date_part('epoch', k.last_at),
+            'synced_at', date_part('epoch', k.synced_at), 'pending_since', date_part('epoch', k.pending_since))
+        from calendar_sync k where k.company_id = a.company_id and k.appointment_id = a.id),
     'events', (select coalesce(json_agg({event} order by e.version), '[]')
         from (select * from appointment_events where company_id = a.company_id and appointment_id = a.id
               order by version desc limit 200) e))

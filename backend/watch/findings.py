@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from backend.domain.vocabulary import QueueName, RejectReason, Verdict
+from backend.domain.vocabulary import BreakerState, QueueName, RejectReason, Verdict
 from backend.watch.snapshots import (
     BusinessSnapshot,
     CacheFigures,
@@ -99,11 +99,34 @@ def _queues(snapshot: QueuesSnapshot) -> Iterator[Finding]:
             Verdict.WARN, "webhooks", f"{wrong} wrong signatures in the last hour: has a secret changed?", "queues",
             "askpro intake rejects",
         )  # fmt: skip
+    yield from _calendars(snapshot)
     if verdict := _level(snapshot.inbox_oldest_s, 30, 120):
         yield Finding(
             verdict, "inbox",
             f"{snapshot.inbox_waiting} accepted deliveries without effect, the oldest since"
             f" {_span(snapshot.inbox_oldest_s or 0)}",
+            "queues",
+        )  # fmt: skip
+
+
+def _calendars(snapshot: QueuesSnapshot) -> Iterator[Finding]:
+    """TRUST: a breaker that stays open for two minutes. What a provider refused waits for somebody to look."""
+    for row in snapshot.providers:
+        if row.breaker != BreakerState.CLOSED and row.since_s > 120:
+            yield Finding(
+                Verdict.WARN, row.provider, f"keeps failing for {_span(row.since_s)}, calls are held back",
+                "queues", "askpro calendar status",
+            )  # fmt: skip
+    if snapshot.calendar_failed:
+        yield Finding(
+            Verdict.WARN, "calendars", f"{snapshot.calendar_failed} appointments were refused", "queues",
+            "askpro calendar status",
+        )  # fmt: skip
+    if verdict := _level(snapshot.calendar_oldest_s, 600, 3600):
+        yield Finding(
+            verdict, "calendars",
+            f"{snapshot.calendar_pending} appointments are not written yet, the oldest since"
+            f" {_span(snapshot.calendar_oldest_s or 0)}",
             "queues",
         )  # fmt: skip
 

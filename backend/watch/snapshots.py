@@ -195,6 +195,22 @@ class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_at: float
 
 
+class ProviderRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider as the workers that call it see it, the worst of them where they differ."""
+
+    provider: str
+    breaker: str
+    """closed, half_open, open."""
+    since_s: float
+    """For so long."""
+    calls: int
+    """Attempts since the workers began."""
+    failures: int
+    """Attempts without a usable answer."""
+    p99_s: float | None
+    """Of its slowest endpoint."""
+
+
 class QueuesSnapshot(Snapshot, frozen=True, kw_only=True):
     """Queues, job types, held jobs by cause, and the intake in front of them."""
 
@@ -211,6 +227,14 @@ class QueuesSnapshot(Snapshot, frozen=True, kw_only=True):
     accepted_1h: int
     rejected_1h: int
     rejected_by_reason_1h: dict[str, int]
+    calendar_pending: int = 0
+    """Appointments whose last change is on its way to their calendar at the provider."""
+    calendar_failed: int = 0
+    """Appointments that it refused."""
+    calendar_oldest_s: float | None = None
+    """How long the oldest of the pending ones has been waiting."""
+    providers: tuple[ProviderRow, ...] = ()
+    """Those that were called within the last minutes."""
 
 
 class BlockedRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -201,6 +201,15 @@ def queues(snapshot: QueuesSnapshot, rows: int) -> list[str]:
         f"{snapshot.quarantined} quarantined; last hour: {snapshot.accepted_1h} accepted, "
         f"{snapshot.rejected_1h} rejected" + (f" ({rejected})" if rejected else "")
     )
+    lines.append(
+        f"calendars: {snapshot.calendar_pending} not written yet, oldest {seconds(snapshot.calendar_oldest_s)}, "
+        f"{snapshot.calendar_failed} refused"
+    )
+    lines += [
+        f"provider {plain(row.provider)}: breaker {plain(row.breaker)} for {seconds(row.since_s)}, {row.calls} calls, "
+        f"{row.failures} without an answer, p99 {seconds(row.p99_s)}"
+        for row in snapshot.providers
+    ]
     return lines
 
 

@@ -32,6 +32,8 @@ class Misbehaviour:
     """Answered 500, half of them after doing what was asked."""
     hangs: float = 0.0
     """Does what was asked, then never answers."""
+    swallows: float = 0.0
+    """Does nothing and never answers."""
     late: float = 0.0
     """Does not answer, and does what was asked only `late_s` later."""
     late_s: float = 0.5
@@ -154,6 +156,8 @@ class FakeCalcom:
                 case "hangs":
                     self._done(request, wish, act)
                     await asyncio.sleep(60)
+                case "swallows":
+                    await asyncio.sleep(60)
                 case "late":
                     await asyncio.sleep(plan.late_s)
                     self._done(request, wish, act)
@@ -169,6 +173,7 @@ class FakeCalcom:
         for fate, share in (
             ("fails", plan.fails),
             ("hangs", plan.hangs),
+            ("swallows", plan.swallows),
             ("late", plan.late),
             ("busy", plan.busy),
             ("slow", plan.slow),

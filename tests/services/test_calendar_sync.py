@@ -15,7 +15,7 @@ from backend.services.booking import cancel, complete, reschedule, restore
 from backend.services.calendar_records import push_again
 from backend.services.calendar_sync import MOST_ATTEMPTS, CalendarWaits
 from tests.fakes.calcom import WELL, Misbehaviour
-from tests.services.calendar_scenes import CUT, CUT_BEN, TOMORROW, CalendarScene, calendars, give_calendars
+from tests.services.calendar_scenes import CUT, CUT_BEN, SPEED, TOMORROW, CalendarScene, calendars, give_calendars
 from tests.services.conftest import Salon
 
 LATER = TOMORROW + timedelta(hours=3)
@@ -245,6 +245,23 @@ async def test_a_move_and_a_cancellation_whose_answers_got_lost_happen_once(
     assert scene.fake.asked["reschedule"] == 1
 
 
+async def test_a_booking_that_was_found_by_chance_stays_known_when_moving_it_fails(scene: CalendarScene) -> None:
+    appointment = await scene.book("a")
+    scene.fake.misbehaviour = Misbehaviour(hangs=1.0)
+    with pytest.raises(CalendarWaits):
+        await scene.push(appointment)
+    await move(scene, appointment, LATER)
+    scene.fake.misbehaviour = Misbehaviour(swallows=1.0, reads=False)
+    while (await scene.row(appointment))["uid"] is None:
+        with pytest.raises(CalendarWaits) as wait:
+            await scene.push(appointment)
+        await asyncio.sleep(wait.value.seconds / SPEED)
+    scene.fake.misbehaviour = WELL
+    await scene.push_patiently(appointment)
+    assert scene.standing() == [(CUT, LATER, str(appointment))]
+    assert scene.fake.asked["create"] == 1
+
+
 async def test_two_bookings_of_one_appointment_become_one(scene: CalendarScene) -> None:
     appointment = await scene.book("a")
     scene.fake.misbehaviour = Misbehaviour(hangs=1.0)
@@ -266,7 +283,7 @@ async def test_a_lookup_that_fails_does_not_make_the_lost_answer_forgotten(scene
     for _ in range(3):
         with pytest.raises(CalendarWaits) as wait:
             await scene.push(appointment)
-        await asyncio.sleep(wait.value.seconds / 100)
+        await asyncio.sleep(wait.value.seconds / SPEED)
     assert (await scene.row(appointment))["asked_at"] is not None
     scene.fake.misbehaviour = WELL
     await scene.push_patiently(appointment)

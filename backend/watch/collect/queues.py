@@ -11,7 +11,7 @@ from backend.watch.collect import Sources
 from backend.watch.collect.rows import FIGURES_S, is_due
 from backend.watch.collect.trend import extend
 from backend.watch.connection import Connection
-from backend.watch.snapshots import HeldGroup, JobTypeRow, QueueRow, QueuesSnapshot, Trend, WorkerRow
+from backend.watch.snapshots import HeldGroup, JobTypeRow, ProviderRow, QueueRow, QueuesSnapshot, Trend, WorkerRow
 
 COUNTED = 50_000
 """Jobs of one type are counted no further than this (the statement's limit)."""
@@ -132,6 +132,22 @@ select json_build_object(
     'inbox_waiting', (select count(*) from (select from webhook_inbox where state = 'accepted' limit 50000) counted),
     'inbox_oldest_s', (select date_part('epoch', now() - min(received_at)) from webhook_inbox where state = 'accepted'),
     'quarantined', (select count(*) from (select from webhook_inbox where state = 'quarantined' limit 50000) counted),
+    -- index calendar_sync_open
+    'calendar', (select json_build_object(
+                     'pending', count(*) filter (where state = 'pending'),
+                     'failed', count(*) filter (where state = 'failed'),
+                     'oldest_s', date_part('epoch', now() - min(pending_since) filter (where state = 'pending')))
+                 from (select state, pending_since from calendar_sync
+                       where state in ('pending', 'failed') limit 50000) open),
+    -- a row for each worker that calls providers
+    'providers', (select coalesce(json_agg(each order by provider), '[]') from (
+        select provider,
+               (array_agg(breaker order by breaker = 'closed', breaker = 'half_open'))[1] as breaker,
+               date_part('epoch', now() - (array_agg(since order by breaker = 'closed', breaker = 'half_open'))[1])
+                   as since_s,
+               sum(calls) as calls, sum(failures) as failures,
+               max((select max((e.value ->> 'p99_s')::float8) from jsonb_each(endpoints) e)) as p99_s
+        from provider_state where updated_at > now() - interval '2 minutes' group by provider) each),
     'figures', case when $1 then json_build_object(
         'runs', (select coalesce(json_agg(runs), '[]') from runs),
         'held', (select coalesce(json_agg(groups order by held_1h desc, held_total desc), '[]') from groups),
@@ -174,6 +190,14 @@ class Figures(msgspec.Struct, frozen=True):
     rejected_by_reason_1h: dict[str, int]
 
 
+class Calendar(msgspec.Struct, frozen=True):
+    """Appointments that are not as they should be at the provider."""
+
+    pending: int
+    failed: int
+    oldest_s: float | None
+
+
 class Answer(msgspec.Struct, frozen=True):
     """The statement's answer."""
 
@@ -186,6 +210,8 @@ class Answer(msgspec.Struct, frozen=True):
     inbox_waiting: int
     inbox_oldest_s: float | None
     quarantined: int
+    calendar: Calendar
+    providers: tuple[ProviderRow, ...]
     figures: Figures | None
 
 
@@ -223,6 +249,10 @@ async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
         accepted_1h=accepted,
         rejected_1h=sum(rejected.values()),
         rejected_by_reason_1h=rejected,
+        calendar_pending=answer.calendar.pending,
+        calendar_failed=answer.calendar.failed,
+        calendar_oldest_s=answer.calendar.oldest_s,
+        providers=answer.providers,
     )
 
 
