@@ -23,7 +23,7 @@ from backend.queue.failures import Permanent
 from backend.queue.port import JobQueue, NewJob
 from backend.queue.retention import AT_MOST, PRUNERS
 from backend.queue.turns import Turns
-from backend.services import differences, housekeeping
+from backend.services import differences, housekeeping, idempotent_answers
 from backend.services.booking import BookingRequest, Refused
 from backend.services.call_wishes import book_wish
 from backend.services.callbacks import date_callback
@@ -104,6 +104,7 @@ async def retention(context: JobContext) -> None:
         housekeeping.prune_notifications,
         housekeeping.prune_function_calls,
         differences.prune,
+        idempotent_answers.prune,
     ):
         await _until_little_is_left(context, prune)
     if context.outbox is not None:
