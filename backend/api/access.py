@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hmac
+import logging
 
 from starlette.types import Scope
 
 from backend.api.clients import is_this_machine
 from backend.api.database import borrowed
 from backend.api.limits import count_caller
-from backend.api.problems import Problem
+from backend.api.problems import REQUEST_ID, Problem
 from backend.api.resources import Resources
 from backend.domain.vocabulary import TokenScope
-from backend.services.tokens import PREFIX, Caller, find_caller
+from backend.services.tokens import PREFIX, Caller, find_caller, token_id_of
+
+log = logging.getLogger(__name__)
 
 CALLER = "askpro.caller"
 """Key of the request's `Caller` in the ASGI scope, once it is known."""
@@ -32,6 +35,7 @@ async def authenticate(scope: Scope, resources: Resources) -> Caller:
                 known = await find_caller(connection, token)
         if known is None:
             await resources.guard.note_failed_auth(scope)
+            _note("a request without a good token", scope, resources, token_id_of(token))
             raise unauthorised()
         await count_caller(scope, known.token_id, known.company_id)
         scope[CALLER] = known
@@ -41,7 +45,19 @@ async def authenticate(scope: Scope, resources: Resources) -> Caller:
 def require(caller: Caller, needed: TokenScope) -> None:
     """Raises a 403 `Problem` that names the scope, unless the caller has it."""
     if not caller.may(needed):
+        log.info("a token without the scope it needs", extra={"api_client": caller.token_id, "scope": needed.value})
         raise Problem(403, f"the token lacks the scope {needed.value}", reason="scope_missing")
+
+
+def _note(what: str, scope: Scope, resources: Resources, token_id: str | None) -> None:
+    """A line for the log. How many there can be is bounded by the limit on such requests."""
+    told = {
+        "remote": resources.guard.clients.address(scope),
+        "route": f"{scope['method']} {scope['path'][:200]}",
+        "request_id": scope.get(REQUEST_ID, ""),
+        "api_client": token_id,
+    }
+    log.info(what, extra=told)
 
 
 def bearer(scope: Scope) -> str:

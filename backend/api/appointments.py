@@ -139,7 +139,10 @@ async def post_appointment(
             actor=visiting.caller.actor,
             hold_for=None if body.hold_min is None else timedelta(minutes=body.hold_min),
         )
-        result = await booking.book(connection, request)
+        try:
+            result = await booking.book(connection, request)
+        except booking.CalendarUnsettled:
+            raise _unsettled() from None
         if isinstance(result, booking.Refused):
             reason = result.reason.value
             raise await _refusal(connection, visiting, reason, result.alternatives, detail=result.detail)
@@ -353,6 +356,8 @@ async def _changed(
             await change(connection, version)
         except booking.ChangeRefused as refused:
             raise await _change_refusal(connection, visiting, refused) from None
+        except booking.CalendarUnsettled:
+            raise _unsettled() from None
         record = await read_appointment(connection, company_id, appointment_id)
         assert record is not None
         return _answer(record)
@@ -393,6 +398,10 @@ async def _change_refusal(connection: Connection, visiting: Visit, refused: book
             return Problem(409, "it was held, and for too long: book again", reason="hold_expired")
         case _:
             return Problem(409, "its status does not allow this", reason="not_allowed")
+
+
+def _unsettled() -> Problem:
+    return Problem(503, "the company's calendar is being changed", reason="calendar_changing", retry_after_s=1)
 
 
 async def _refusal(
