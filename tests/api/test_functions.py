@@ -135,23 +135,28 @@ FUNCTIONS = (
     ("request_callback", ("reason", "phone", "name", "when")),
 )
 
-USUAL = {"service": "schnitt", "starts_at": "", "name": "Hans Müller", "reason": "Frage"}
+USUAL: dict[str, object] = {"service": "schnitt", "starts_at": "", "name": "Hans Müller", "reason": "Frage"}
 
 
 async def test_hostile_arguments_are_answered_like_others(salon: Api, setup: OwnConnection) -> None:
-    """Each argument of each function with each hostile value: always 200, always speakable, the table still there."""
+    """Each value in the arguments by turns, and in all of them at once: always 200, always speakable."""
     agent = agent_of(salon)
-    usual = USUAL | {"starts_at": at(2, 10)}
+    usual: dict[str, object] = USUAL | {"starts_at": at(2, 10)}
     for function, arguments in FUNCTIONS:
-        for argument in arguments:
-            given: dict[str, object] = {name: usual[name] for name in arguments if name in usual}
-            bodies = [agent.calling().body(function, given | {argument: value}) for value in HOSTILE]
-            for response in await asyncio.gather(*(post(salon, body) for body in bodies)):
-                assert response.status_code == 200, response.text
-                assert told(response.content).get("reason") != "unavailable", (function, argument)
+        given = {name: usual[name] for name in arguments if name in usual}
+        turns = [
+            given | {argument: value}
+            for at_value, value in enumerate(HOSTILE)
+            for at_argument, argument in enumerate(arguments)
+            if (at_value + at_argument) % 3 == 0
+        ]
+        for args in (*turns, *(dict.fromkeys(arguments, value) for value in HOSTILE)):
+            response = await post(salon, agent.calling().body(function, args))
+            assert response.status_code == 200, response.text
+            assert told(response.content).get("reason") != "unavailable", (function, args)
     unreadable: tuple[object, ...] = ("no json", "[1]", '{"a":' * 100, "\\", 7, [], "\x01")
-    for args in unreadable:
-        response = await post(salon, agent.body("check_availability", args))
+    for text in unreadable:
+        response = await post(salon, agent.body("check_availability", text))
         assert told(response.content)["reason"] == "argument_missing"
     assert await setup.fetchval("select count(*) from appointments where status = 'confirmed'") > 0
 
