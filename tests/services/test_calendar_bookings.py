@@ -13,8 +13,11 @@ import pytest
 
 from backend.domain.vocabulary import CalendarBookingState
 from backend.postgres.pools import Connection, tenant
+from backend.providers.calcom.payloads import read_delivery
+from backend.queue.port import JobQueue
 from backend.services.booking import Booked, cancel, complete, reschedule
 from backend.services.calendar_bookings import BookingFold, fold_booking_event
+from backend.services.inbox import Stored, release, store
 from tests.services.conftest import Salon
 
 TYPE = 4711
@@ -389,3 +392,31 @@ async def test_a_meeting_event_whose_fields_stand_at_the_root_is_understood(cale
     )
     await calendar.fold(await calendar.deliver("MEETING_ENDED", "u0", body.encode()))
     assert await calendar.appointments() == [(SOON, "completed", "u0")]
+
+
+async def stored(setup: Connection, uid: str, event_type: int) -> Stored:
+    payload = {"uid": uid, "eventTypeId": event_type, "startTime": SOON.isoformat()}
+    body = json.dumps({"triggerEvent": "BOOKING_CREATED", "createdAt": NOW.isoformat(), "payload": payload})
+    (outcome,) = await store(setup, [read_delivery(body.encode(), ())])
+    return outcome
+
+
+async def test_a_booking_finds_its_company_by_the_event_type_that_a_service_names(
+    calendar: Calendar, setup: Connection
+) -> None:
+    assert await stored(setup, "u1", TYPE) is Stored.ACCEPTED
+    assert await stored(setup, "u2", SHARED) is Stored.ACCEPTED
+    assert await stored(setup, "u3", 999) is Stored.QUARANTINED
+    other = await setup.fetchval("insert into companies (slug, name) values ('other', 'Other') returning id")
+    await setup.execute(
+        "insert into services (company_id, slug, name, duration_min, calcom_event_type_id) "
+        "values ($1, 'x', 'X', 30, $2), ($1, 'y', 'Y', 30, 999)",
+        other,
+        SHARED,
+    )
+    assert await stored(setup, "u4", SHARED) is Stored.QUARANTINED, "two companies claim it"
+    rows = await setup.fetch("select subject, company_id from webhook_inbox where company_id is not null")
+    assert {tuple(row) for row in rows} == {("u1", calendar.salon.company_id), ("u2", calendar.salon.company_id)}
+    async with setup.transaction():
+        assert await release(setup, JobQueue()) == 1
+    assert await setup.fetchval("select company_id from webhook_inbox where subject = 'u3'") == other
