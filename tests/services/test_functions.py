@@ -305,8 +305,8 @@ async def test_what_can_mean_several_appointments_is_asked_back(agent: Agent) ->
     assert asked["reason"] == "appointment_ambiguous"
     assert len(field_of(asked, "appointments", "appointment")) == 2
     later = agent.calling()
-    gone = await later.ask("cancel_appointment", appointment=first["appointment"])
-    assert gone["ok"]
+    gone = await later.ask("cancel_appointment", appointment=first["appointment"], name="Hans Miller")
+    assert gone["ok"], "the id is enough on one's own line, however the name was understood"
     unknown = await later.ask("reschedule_appointment", current_starts_at=on(5, 10), starts_at=on(6, 10))
     assert unknown["reason"] == "appointment_unknown"
     taken = await later.ask("reschedule_appointment", starts_at=on(3, 7))

@@ -157,16 +157,16 @@ async def meant(scene: Scene, start_argument: str) -> Found:
     name = scene.arguments.name()
     given_id = scene.arguments.text("appointment")
     when = scene.arguments.moment(start_argument)
-    mine = await visible(scene, name)
+    found: list[Found] = []
     if given_id is not None:
-        own = [*mine, *await of_call(scene)]
+        own = [*await visible(scene, None), *await of_call(scene)]
         found = [one for one in own if str(one.id) == given_id.lower()][:1]
-    elif when is not None:
-        found = [one for one in mine if one.starts_at == _at(when, one.time_zone)]
+    if not found and when is not None:
+        found = [one for one in await visible(scene, name) if one.starts_at == _at(when, one.time_zone)]
         if not found and name is not None:
             found = await named_exactly(scene, name, when)
-    else:
-        found = mine
+    if given_id is None and when is None:
+        found = await visible(scene, name)
         await _told_apart(scene, name)
     if len(found) == 1:
         return found[0]
