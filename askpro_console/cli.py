@@ -48,6 +48,7 @@ COMMANDS: dict[str, Entry] = {
     "reconcile": Entry("reconcile", "compare with Retell and Cal.com, repair what is safe, report the rest"),
     "company": Entry("company", "apply a company's declaration: branches, numbers, services, staff, hours"),
     "slots": Entry("slots", "list the free slots of a service, to read to a caller"),
+    "calendar": Entry("calendar", "appointments in calendars at Cal.com: what is written, what was refused"),
     "callback": Entry("callback", "list the customers who are to be called back, and settle them"),
     "notify": Entry("notify", "send a test message through the mail server"),
     "token": Entry("token", "tokens of the HTTP API: create, list, rotate, revoke"),

@@ -10,10 +10,13 @@ from uuid import UUID
 import pytest
 
 from backend.domain.vocabulary import CalendarState
+from backend.postgres.address import Role
 from backend.postgres.pools import Connection, tenant
 from backend.services.booking import cancel, complete, reschedule, restore
 from backend.services.calendar_records import push_again
+from backend.services.calendar_status import push, read_status
 from backend.services.calendar_sync import MOST_ATTEMPTS, CalendarWaits
+from tests.databases import OpenConnection
 from tests.fakes.calcom import WELL, Misbehaviour
 from tests.services.calendar_scenes import CUT, CUT_BEN, SPEED, TOMORROW, CalendarScene, calendars, give_calendars
 from tests.services.conftest import Salon
@@ -319,6 +322,40 @@ async def test_a_refusal_stops_it_with_the_providers_words_until_somebody_tries_
     assert (await scene.jobs())[-1] == f"calendar:{appointment}:2"
     await scene.push(appointment)
     assert (await scene.row(appointment))["state"] == "synced"
+
+
+async def test_an_operator_sees_what_is_open_and_pushes_it_again(
+    scene: CalendarScene, setup: Connection, open_connection: OpenConnection
+) -> None:
+    refused, waiting = await scene.book("a"), await scene.book("b", LATER)
+    scene.fake.refuses = lambda endpoint, wish: "not available"
+    await scene.push(refused)
+    scene.fake.refuses = lambda endpoint, wish: None
+    console = await open_connection(Role.CONSOLE)
+    found = await read_status(console)
+    assert [(row.company, row.syncs, row.pending, row.failed) for row in found.companies] == [
+        ("salon-anna", True, 1, 1)
+    ]
+    assert [(row.appointment, row.state, row.error) for row in found.open] == [
+        (refused, "failed", "Cal.com: 400 not available"),
+        (waiting, "pending", ""),
+    ]
+    assert await push(setup, "another", failed=True) == 0
+    assert await push(setup, "salon-anna", failed=True) == 1
+    await scene.push(refused)
+    assert len(scene.fake.standing()) == 1
+
+
+async def test_what_was_booked_before_the_company_synced_can_be_pushed(salon: Salon, setup: Connection) -> None:
+    with calendars(salon) as scene:
+        early = await scene.book("a")
+        assert await push(setup, never_written=True) == 0
+        await give_calendars(setup)
+        assert await push(setup, never_written=True) == 1
+        assert await push(setup, never_written=True) == 0
+        await scene.push(early)
+        assert scene.standing() == [(CUT, TOMORROW, str(early))]
+        await scene.providers.aclose()
 
 
 async def test_a_key_that_is_not_set_or_wrong_is_told(scene: CalendarScene, setup: Connection) -> None:
