@@ -286,7 +286,7 @@ class Rates:
         if not self.shared:
             self.shared = True
             if self._last_loss:
-                log.info("limits are shared by %d processes again", self.processes)
+                log.info("limits are shared again (processes: %d)", self.processes)
             self._last_loss = ""
 
     def _lose(self, error: ValkeyUnavailable) -> None:

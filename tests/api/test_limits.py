@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from fastapi.routing import APIRoute
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.api.body import BODY_LIMIT
 from backend.api.clients import Clients, parsed
+from backend.api.documented import ROUTERS
 from backend.api.frame import Frame
 from backend.api.gate import Gate, GatePolicy, Priority
 from backend.api.limit_table import LimitFigures, Rule, rule_for, table
@@ -351,6 +353,20 @@ async def test_a_route_that_no_row_names_is_limited_too(start_api: StartApi) -> 
 def test_every_route_has_its_row(method: str, path: str, priority: Priority, token: str | None) -> None:
     rule = rule_for(table(LimitFigures()), method, path)
     assert (rule.priority, rule.token and rule.token.name) == (priority, token)
+
+
+def test_no_documented_route_is_left_to_the_row_for_the_unknown() -> None:
+    rules = table(LimitFigures())
+    for router in ROUTERS:
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            for method in route.methods or ():
+                rule = rule_for(rules, method, route.path)
+                writes = method not in {"GET", "HEAD"}
+                assert rule.path, route.path
+                assert rule.address is not None
+                assert rule.company is not None
+                assert (rule.token is not None and rule.token.name == "token-write") == writes
 
 
 def test_nothing_limits_a_verified_delivery() -> None:

@@ -112,6 +112,22 @@ async def test_when_bookings_hang_reports_give_way_and_callers_and_deliveries_do
         assert (await partner.client.get("/api/customers")).status_code == 200
 
 
+async def test_two_hundred_clients_at_once_are_answered_or_told_when_to_come_back(
+    start_api: StartApi, setup: OwnConnection
+) -> None:
+    api = await start_api(pool_size=2)
+    async with partner_of(api.url, setup, salon()) as partner:
+        many = httpx.Limits(max_connections=200)
+        headers = partner.client.headers
+        async with httpx.AsyncClient(base_url=api.url, headers=headers, limits=many, timeout=30) as client:
+            answers = await asyncio.gather(*(client.get(BOOKINGS) for _ in range(200)))
+        seen = Counter(answer.status_code for answer in answers)
+        assert set(seen) <= {200, 503}
+        assert seen[200] > 0
+        assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
+        assert (await partner.client.get(BOOKINGS)).status_code == 200
+
+
 async def test_under_a_flood_of_all_classes_calls_are_answered_and_reports_are_shed(
     start_api: StartApi, setup: OwnConnection
 ) -> None:
