@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from askpro_console.sealed import SealedFile
 
 KNOWN: dict[str, str] = {
-    "retell_api_key": "signs the voice agent's webhooks",
+    "retell_api_key": "signs the voice agent's webhooks; for calls to Retell",
     "retell_api_key_previous": "still accepted while the key above is being replaced",
     "calcom_api_key": "for calls to Cal.com",
     "calcom_webhook_secret": "signs Cal.com's webhooks",

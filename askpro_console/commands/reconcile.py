@@ -34,13 +34,13 @@ LONGEST_DAYS = 30
 DONE = {
     DifferenceAction.FOLDED_IN: "taken over",
     DifferenceAction.PUSHED: "written there again",
-    DifferenceAction.CLOSED: "closed here",
+    DifferenceAction.CLOSED: "ended",
     DifferenceAction.REPORTED: "needs somebody",
 }
 WOULD = {
     DifferenceAction.FOLDED_IN: "would be taken over",
     DifferenceAction.PUSHED: "would be written there again",
-    DifferenceAction.CLOSED: "would be closed here",
+    DifferenceAction.CLOSED: "would be ended",
     DifferenceAction.REPORTED: "needs somebody",
 }
 

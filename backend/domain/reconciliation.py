@@ -25,6 +25,8 @@ class Repair(StrEnum):
     """Theirs is taken over."""
     PUSH = "push"
     """Ours is written there."""
+    CANCEL = "cancel"
+    """Theirs is one too many, and is cancelled there."""
     NONE = "none"
     """Nothing that is safe."""
 
@@ -39,6 +41,8 @@ class OurBooking:
     takes_place: bool
     has_ended: bool = False
     """It was completed, or nobody came: what their calendar shows of it does not matter any more."""
+    uid: str | None = None
+    """Its booking there."""
     uids: frozenset[str] = frozenset()
     """Uids that it has or had there."""
     is_being_written: bool = False
@@ -133,7 +137,8 @@ def _judge(ours: OurBooking, theirs: Sequence[TheirBooking], now: datetime) -> F
             return None
         return Finding(DifferenceKind.CANCELLED_HERE, push, ours, standing[0])
     if len(standing) > 1:
-        return Finding(DifferenceKind.DOUBLED, push, ours, standing[-1])
+        surplus = [booking for booking in standing if booking.uid != ours.uid]
+        return Finding(DifferenceKind.DOUBLED, Repair.CANCEL, ours, surplus[-1])
     if standing:
         booking = standing[0]
         if booking.starts_at == ours.starts_at:

@@ -356,7 +356,7 @@ class DifferenceAction(StrEnum):
     PUSHED = "pushed"
     """Ours is written there again."""
     CLOSED = "closed"
-    """Ended here, because the provider knows nothing of it."""
+    """Ended: here, because the provider knows nothing of it, or there, because it was one too many."""
     REPORTED = "reported"
     """Nothing: somebody has to decide."""
 

@@ -29,6 +29,7 @@ from backend.domain.vocabulary import (
 )
 from backend.postgres.pools import Connection
 from backend.providers.calcom.client import APPOINTMENT_KEY, CalcomClient, RemoteBooking
+from backend.providers.calling import ProviderRefused
 from backend.providers.clients import Providers
 from backend.services.calendar_bookings import fold_booking_event
 from backend.services.differences import Difference, settle
@@ -156,6 +157,8 @@ class _Work:
             ours = await self._ours(connection, since, until, list(remote))
         await self._look_up(ours, remote)
         findings = compare(ours, [_theirs(booking) for booking in remote.values()], self.now)
+        for finding in findings:
+            await self._cancel_surplus(finding)
         async with self.run.scope.tenant(self.company_id) as connection:
             differences = [await self._repair(connection, finding, remote) for finding in findings]
             if not self.run.report.is_dry:
@@ -187,6 +190,12 @@ class _Work:
                 if found is not None:
                     remote[found.uid] = found
 
+    async def _cancel_surplus(self, finding: Finding) -> None:
+        """Cancel a booking there that is one too many."""
+        if finding.repair is Repair.CANCEL and finding.theirs is not None and not self.run.report.is_dry:
+            with suppress(ProviderRefused):  # Somebody was faster; else the next run finds it again.
+                await self.calendar.cancel(finding.theirs.uid, "made twice by mistake")
+
     async def _repair(self, connection: Connection, finding: Finding, remote: dict[str, RemoteBooking]) -> Difference:
         """Make both say the same, if that is safe; what was done."""
         kind, action = finding.kind, DifferenceAction.REPORTED
@@ -196,6 +205,8 @@ class _Work:
             if not is_dry:
                 ours = finding.ours
                 await connection.fetchval(_PUSH, self.company_id, [ours.appointment_id], [ours.version])
+        elif finding.repair is Repair.CANCEL:
+            action = DifferenceAction.CLOSED
         elif finding.repair is Repair.FOLD and finding.theirs is not None:
             action = DifferenceAction.FOLDED_IN
             if not is_dry:
@@ -262,6 +273,7 @@ def _our_booking(row: asyncpg.Record) -> OurBooking:
         version=row["version"],
         starts_at=row["starts_at"],
         takes_place=status in ACTIVE_APPOINTMENT,
+        uid=row["provider_booking_uid"] or row["uid"],
         has_ended=status in {AppointmentStatus.COMPLETED, AppointmentStatus.NO_SHOW},
         uids=frozenset(uids),
         is_being_written=row["state"] == CalendarState.PENDING or row["asked_at"] is not None,

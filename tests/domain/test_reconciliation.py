@@ -82,13 +82,19 @@ JUST_NOW = NOW - timedelta(seconds=30)
         ([mine(takes_place=False)], [theirs()], [(DifferenceKind.CANCELLED_HERE, Repair.PUSH)]),
         ([mine(takes_place=False)], [theirs(takes_place=False)], []),
         ([mine(takes_place=False, has_ended=True)], [theirs()], []),
-        ([mine()], [theirs(), theirs(uid="x", appointment_id=ONE)], [(DifferenceKind.DOUBLED, Repair.PUSH)]),
+        ([mine()], [theirs(), theirs(uid="x", appointment_id=ONE)], [(DifferenceKind.DOUBLED, Repair.CANCEL)]),
     ],
 )
 def test_what_differs_and_whose_word_counts(
     ours: list[OurBooking], there: list[TheirBooking], expected: list[tuple[DifferenceKind, Repair]]
 ) -> None:
     assert told(ours, there) == expected
+
+
+def test_of_two_bookings_the_one_that_is_not_ours_by_uid_is_too_many() -> None:
+    (finding,) = compare([mine(uid="u1")], [theirs(uid="x", appointment_id=ONE), theirs()], NOW)
+    assert finding.theirs is not None
+    assert finding.theirs.uid == "x"
 
 
 @given(

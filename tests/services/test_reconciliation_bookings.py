@@ -198,3 +198,12 @@ async def test_a_company_whose_secret_is_not_set_is_not_asked_for(scene: Scene) 
     await scene.setup.execute("""update companies set settings = '{"calcom": {"api_key_secret": "calcom_anna"}}'""")
     with pytest.raises(NoKey, match="calcom_anna"):
         await scene.reconcile()
+
+
+async def test_a_second_booking_of_one_appointment_is_cancelled_there(scene: Scene) -> None:
+    appointment = await scene.synced("call:1")
+    uid = (await scene.row(appointment))["uid"]
+    scene.fake.copy(scene.fake.bookings[uid])
+    assert told(await scene.reconcile()) == [(DifferenceKind.DOUBLED, DifferenceAction.CLOSED)]
+    assert [booking.uid for booking in scene.fake.standing()] == [uid]
+    assert await scene.ours() == [(TOMORROW, "confirmed")]
