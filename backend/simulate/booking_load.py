@@ -171,7 +171,7 @@ class _Place(msgspec.Struct, frozen=True):
     staff: tuple[UUID, ...]
 
 
-async def measure(address: PostgresAddress, *, seconds: float, rows: int) -> BookingReport:
+async def measure(address: PostgresAddress, *, seconds: float, rows: int, rounds: int = ROUNDS) -> BookingReport:
     """All lines, each of the steady ones for so many seconds, in an empty system with `rows` appointments before.
 
     Raises asyncpg errors.
@@ -187,9 +187,9 @@ async def measure(address: PostgresAddress, *, seconds: float, rows: int) -> Boo
             await _steady("bare row, same exclusion constraint", seconds, insert_excluded),
             await _steady("booked by the service", seconds, serve),
             await _paced(pool, place, seconds),
-            await _race(pool, place, "one person's slot", _one_person, winners=1),
-            await _race(pool, place, "a slot of any of three", _any_of_three, winners=3),
-            await _race(pool, place, "two services, two people, opposite order", _opposite, winners=1),
+            await _race(pool, place, "one person's slot", _one_person, rounds),
+            await _race(pool, place, "a slot of any of three", _any_of_three, rounds, winners=3),
+            await _race(pool, place, "two services, two people, opposite order", _opposite, rounds),
         )
     finally:
         await pool.close()
@@ -343,7 +343,7 @@ def _opposite(place: _Place, number: int, racer: int, starts_at: datetime) -> Bo
     return replace(wish, wants_alternatives=False)
 
 
-async def _race(pool: Pool, place: _Place, what: str, wish: _Wish, *, winners: int) -> Line:
+async def _race(pool: Pool, place: _Place, what: str, wish: _Wish, rounds: int, *, winners: int = 1) -> Line:
     """In each round all racers want the same at once."""
     durations: list[float] = []
     booked = 0
@@ -357,10 +357,10 @@ async def _race(pool: Pool, place: _Place, what: str, wish: _Wish, *, winners: i
         booked += isinstance(answer, Booked)
 
     began = time.perf_counter()
-    for number in range(ROUNDS):
+    for number in range(rounds):
         await asyncio.gather(*(race(number, racer) for racer in range(RACERS)))
     took = time.perf_counter() - began
-    return _line(f"{RACERS} race, {ROUNDS} rounds: {what}", durations, took, booked, winners * ROUNDS)
+    return _line(f"{RACERS} race, {rounds} rounds: {what}", durations, took, booked, winners * rounds)
 
 
 def table(report: BookingReport) -> str:

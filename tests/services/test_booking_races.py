@@ -9,11 +9,12 @@ from uuid import UUID
 import pytest
 
 from backend.domain.vocabulary import RefusalReason
-from backend.postgres.address import Role
+from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Connection
 from backend.postgres.verify import verify
 from backend.services.booking import Booked, Refused
-from tests.databases import OpenConnection, OpenPool
+from backend.simulate.booking_load import measure, table
+from tests.databases import OpenConnection, OpenPool, SuperuserConnection
 from tests.services.atelier import TEN, Atelier, open_atelier
 
 RACERS = 50
@@ -78,3 +79,37 @@ async def test_services_that_need_the_same_two_people_in_opposite_order_do_not_d
             )
         )
         assert sum(isinstance(answer, Booked) for answer in answers) == 1, answers[0]
+
+
+async def test_a_writer_that_takes_no_lock_and_was_faster_makes_anybody_be_the_next_one(
+    atelier: Atelier, superuser_connection: SuperuserConnection
+) -> None:
+    first = await atelier.book("before", starts_at=TEN - STEP)
+    superuser = await superuser_connection()
+    await superuser.execute("set search_path = askpro, public; begin")
+    # Anna is booked past all locks, and not committed yet: nobody can see it, but nobody can have her either.
+    await superuser.execute(
+        "insert into appointments (company_id, branch_id, staff_id, service_id, starts_at, ends_at, time_zone, status, "
+        "source, version) select company_id, branch_id, staff_id, service_id, ends_at, "
+        "ends_at + interval '30 minutes', time_zone, status, 'import', 1 from appointments where id = $1",
+        first.appointment_id,
+    )
+    for staff in ("ben", "cem"):
+        for number in (2, 3):
+            await atelier.book(f"{staff} {number}", staff=staff, starts_at=TEN + number * STEP)
+    booking = asyncio.create_task(atelier.book("anybody", staff=None))
+    waiting = "select count(*) from pg_locks where not granted and locktype = 'transactionid'"
+    for _ in range(1_000):
+        if await superuser.fetchval(waiting):
+            break
+        assert not booking.done(), "it did not wait for the writer"
+    await superuser.execute("commit")
+    assert atelier.name((await booking).staff_id) in {"ben", "cem"}
+
+
+async def test_the_measurement_of_races_finds_them_right(database: PostgresAddress) -> None:
+    report = await measure(database, seconds=0.1, rows=640, rounds=1)
+    assert report.is_right
+    assert (report.rows, report.broken) == (640, 0)
+    assert [line.booked for line in report.lines[-3:]] == [1, 3, 1]
+    assert "differences and double bookings found afterwards: 0" in table(report)

@@ -374,22 +374,25 @@ begin
     if refusal is null then
         select * into service from services s where s.company_id = company and s.id = service_id_;
         select b.time_zone into zone from branches b where b.company_id = company and b.id = branch_id_;
-        perform lock_staff(candidates);
-        if exists (select from appointments a
-                   where a.company_id = company and a.status = 'held' and a.hold_expires_at <= clock_timestamp()) then
-            perform let_go_of_holds(
-                company, candidates, wanted_at - make_interval(mins => service.buffer_before_min),
-                wanted_at + make_interval(mins => service.duration_min + service.buffer_after_min));
-        end if;
         refusal := 'slot_taken';
-        -- A writer that takes no lock may be faster each time; once it has committed it is seen here.
-        while tries <= cardinality(candidates) loop
-            tries := tries + 1;
-            select * into chosen from choose_staff(
-                company, candidates, candidate_roles, '{}', service.id, capacity_, part_roles, part_from, part_minutes,
-                service.buffer_before_min, service.buffer_after_min, wanted_at, zone, null);
-            exit when chosen.staff is null;
+        loop
+            -- Who does not get it lets go of the locks at once, with the block that took them: whoever waits behind is
+            -- not held up by what the loser does next.
             begin
+                perform lock_staff(candidates);
+                if exists (select from appointments a
+                           where a.company_id = company and a.status = 'held'
+                             and a.hold_expires_at <= clock_timestamp()) then
+                    perform let_go_of_holds(
+                        company, candidates, wanted_at - make_interval(mins => service.buffer_before_min),
+                        wanted_at + make_interval(mins => service.duration_min + service.buffer_after_min));
+                end if;
+                select * into chosen from choose_staff(
+                    company, candidates, candidate_roles, '{}', service.id, capacity_, part_roles, part_from,
+                    part_minutes, service.buffer_before_min, service.buffer_after_min, wanted_at, zone, null);
+                if chosen.staff is null then
+                    raise exception using errcode = 'AP001', message = refusal;
+                end if;
                 insert into appointments (
                     company_id, branch_id, staff_id, service_id, customer_id, call_id, starts_at, ends_at, time_zone,
                     buffer_before_min, buffer_after_min, seat, capacity, parts, status, source, price_cents, offered,
@@ -418,8 +421,13 @@ begin
                         clock_timestamp());
                 refusal := null;
                 exit;
-            exception when exclusion_violation then
-                null;
+            exception
+                when sqlstate 'AP001' then
+                    exit;
+                when exclusion_violation then
+                    -- A writer that takes no lock was faster. It has committed, so it is seen now: try the next one.
+                    tries := tries + 1;
+                    exit when tries > cardinality(candidates);
             end;
         end loop;
     end if;
