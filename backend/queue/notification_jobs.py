@@ -15,6 +15,7 @@ from backend.domain.vocabulary import NotificationState
 from backend.queue.context import JobContext
 from backend.queue.failures import Later, Permanent
 from backend.queue.port import JobQueue, NewJob
+from backend.queue.turns import Turns
 from backend.services import callback_desk, housekeeping
 from backend.services.follow_ups import due_follow_up
 from backend.services.notifications.channel import Busy, Channel, Refused, Unreachable
@@ -34,6 +35,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 30.0, 900.0
 """Between two tries of a message that the channel cannot take now: half its age, within these."""
 
 queue = JobQueue()
+turns = Turns()
 
 
 class ReminderDue(msgspec.Struct, frozen=True):
@@ -101,17 +103,19 @@ async def follow_up(context: JobContext) -> None:
     if channel is None:
         return
     now = datetime.now(UTC)
-    async with context.tenant() as connection:
-        due = await due_follow_up(
-            connection,
-            context.company_id,
-            happened.appointment_id,
-            happened.version,
-            now,
-            sender=channel.sender,
-        )
-    if due is not None:
-        await _deliver(context, channel, due.notification_id, due.message, give_up_at=due.give_up_at)
+    # An update can leave two jobs for one version.
+    async with turns.turn(f"{happened.appointment_id} {happened.version}"):
+        async with context.tenant() as connection:
+            due = await due_follow_up(
+                connection,
+                context.company_id,
+                happened.appointment_id,
+                happened.version,
+                now,
+                sender=channel.sender,
+            )
+        if due is not None:
+            await _deliver(context, channel, due.notification_id, due.message, give_up_at=due.give_up_at)
 
 
 async def callbacks_overdue(context: JobContext) -> None:
