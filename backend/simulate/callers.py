@@ -321,7 +321,8 @@ class Callers:
         )
         if outcome is not CallOutcome.BOOKED or found.obstacle:
             return found
-        if not (is_rivalry(rng) or (self._faults and not self._rivalries)):
+        is_first = self._faults and not self._rivalries and not self._day_by_day  # so that each run has one
+        if not (is_rivalry(rng) or is_first):
             return found
         wanted = (found.staff,) if found.staff else business.offering(found.branch, found.service)
         today = datetime.fromtimestamp(at, UTC).astimezone(ZONE).date() if self._day_by_day else None

@@ -72,7 +72,7 @@ CALLED_BACK = """
     where id = (select id from callback_requests where reason {} 'slot_taken' limit 1)
 """
 BOOKED = "(select id from appointments where idempotency_key !~ ':.*:' order by id limit 1)"
-PROMISED = "(select id from appointments where idempotency_key ~ ':id:' and status = 'confirmed' order by id limit 1)"
+PROMISED = "(select id from appointments where idempotency_key ~ ':id:' and status <> 'cancelled' order by id limit 1)"
 OTHER_PROMISED = PROMISED.replace("limit 1", "limit 1 offset 3")
 CUSTOMER = "(select id from customers order by id limit 1)"
 
@@ -189,7 +189,7 @@ MUTATIONS = {
         """insert into appointments (company_id, branch_id, staff_id, service_id, starts_at, ends_at, time_zone, status,
                                      source, version)
            select company_id, branch_id, staff_id, service_id, starts_at, ends_at, time_zone, status, source, 1
-           from appointments order by id desc limit 1""",
+           from appointments where status = 'confirmed' order by id desc limit 1""",
     ),
     "a lost request to call back": (
         "callback_requests",
