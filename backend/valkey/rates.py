@@ -250,13 +250,17 @@ class Rates:
         client = self._client
         if client is None:
             raise ValkeyUnavailable("not connected")
-        for attempt in (1, 2):
+        if len(batch) == 1:
+            (asked,) = batch
+            with contextlib.suppress(NoScriptError):
+                return [await client.evalsha(_CHECK_SHA, len(asked.keys), *asked.arguments(self._memory))]
+        for loads in (False, True):
             async with client.pipeline(transaction=False) as pipe:
-                if attempt == 2:
+                if loads:
                     pipe.script_load(CHECK)
                 for asked in batch:
                     pipe.evalsha(_CHECK_SHA, len(asked.keys), *asked.arguments(self._memory))
-                answers = (await pipe.execute(raise_on_error=False))[attempt - 1 :]
+                answers = (await pipe.execute(raise_on_error=False))[int(loads) :]
             failed = next((answer for answer in answers if isinstance(answer, Exception)), None)
             if failed is None:
                 return answers
