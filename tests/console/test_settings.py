@@ -225,3 +225,31 @@ def test_the_file_in_the_documentation_is_a_right_one(tmp_path: Path) -> None:
 
     assert load(file, {}).settings.console.theme == "ansi"
     assert load(file, {"ASKPRO_PROFILE": "production"}).settings.stack.memory_ceiling == 2**30
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ('smtp_host = "mail.test"\n', 2, "`notifications.sender` is missing"),
+        ('smtp_host = "mail.test"\nsender = "a@b.test"\nsmtp_security = "none"\n', 4, "mail.test is another machine"),
+        ('sender = "nobody"\n', 2, "'nobody', which is no e-mail address"),
+        ('smtp_security = "ssl"\n', 2, "must be one of starttls, tls, none"),
+        ("smtp_port = 0\n", 2, "`notifications.smtp_port` is 0"),
+    ],
+)
+@pytest.mark.parametrize("profile", ["local", "production"])
+def test_settings_that_contradict_each_other_are_named_with_their_place(
+    tmp_path: Path, text: str, line: int, told: str, profile: str
+) -> None:
+    file = written(tmp_path, f"[profiles.{profile}.notifications]\n{text}")
+
+    (mistake,) = mistakes(file)
+
+    assert mistake.startswith(f"{file}:{line}: ")
+    assert told in mistake
+
+
+def test_a_contradiction_that_the_environment_makes_names_the_variable(tmp_path: Path) -> None:
+    (mistake,) = mistakes(tmp_path / "askpro.toml", {"ASKPRO_NOTIFICATIONS_SMTP_HOST": "mail.test"})
+
+    assert mistake.startswith("environment: ASKPRO_NOTIFICATIONS_SMTP_HOST: `notifications.sender` is missing")

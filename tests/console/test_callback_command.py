@@ -1,0 +1,133 @@
+"""`askpro callback`: what is open, what is overdue, who settled what; `askpro notify`: what the mail server says."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from askpro_console.cli import main
+from backend.postgres.address import PostgresAddress, Role
+from backend.postgres.pools import Connection
+from backend.services.companies import apply_company
+from backend.stack.endpoints import Endpoints
+from backend.stack.layout import Layout
+from tests.databases import OpenConnection
+from tests.services.conftest import SALON
+from tests.services.mail_server import mail_server
+
+
+class Shell:
+    """Runs `askpro` against the test's database."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    async def __call__(self, *arguments: str, code: int = 0) -> str:
+        """What it prints; fails when it ends with another exit code."""
+        self._capsys.readouterr()
+        assert await asyncio.to_thread(main, [*arguments]) == code
+        printed = self._capsys.readouterr()
+        return printed.out if code == 0 else printed.err
+
+
+@pytest.fixture
+def askpro(
+    database: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    monkeypatch.setenv("ASKPRO_HOME", str(tmp_path))
+    layout = Layout.from_environment()
+    for directory in (layout.run, layout.data):
+        directory.mkdir(parents=True, exist_ok=True)
+    layout.credentials_file.write_text(json.dumps(dict(database.passwords)))
+    Endpoints(
+        postgres_host=database.host,
+        postgres_port=database.port,
+        postgres_database=database.database,
+        valkey_url="unix:///nowhere",
+        api_url="http://127.0.0.1:1",
+    ).write(layout.endpoints_file)
+    return Shell(capsys)
+
+
+@pytest.fixture
+async def setup(open_connection: OpenConnection) -> Connection:
+    connection = await open_connection(Role.SETUP)
+    await apply_company(connection, SALON)
+    await connection.execute(
+        "insert into callback_requests (company_id, name, phone, reason, due_at, priority) "
+        "select id, item.name, '+4917012345678', item.reason, now() + item.due, item.priority from companies, (values "
+        "('Eva', 'Preis', interval '-90 min', 0), ('Tom', 'Schmerzen', interval '30 min', 1)) "
+        "item (name, reason, due, priority)"
+    )
+    return connection
+
+
+async def listed(askpro: Shell, *arguments: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(await askpro("callback", "ls", "--json", *arguments))
+    return found
+
+
+@pytest.mark.usefixtures("setup")
+async def test_what_is_due_first_stands_first_and_numbers_are_masked(askpro: Shell) -> None:
+    lines = (await askpro("callback", "ls")).splitlines()
+    assert "Eva" in lines[1]
+    assert "1 h overdue" in lines[1]
+    assert "open, urgent" in lines[2]
+    assert "+49••••678" in lines[1]
+    assert "+4917012345678" in await askpro("callback", "ls", "--reveal")
+    assert [line["name"] for line in await listed(askpro, "--overdue")] == ["Eva"]
+    assert await listed(askpro, "--company", "salon-anders") == []
+
+
+@pytest.mark.parametrize(("verb", "state"), [("done", "done"), ("drop", "dropped")])
+async def test_who_settles_a_callback_is_on_record(askpro: Shell, setup: Connection, verb: str, state: str) -> None:
+    first, second = await listed(askpro)
+    await askpro("callback", verb, str(first["id"]), "--note", "Ruft \x1b[31mselbst\x00 an")
+    row = await setup.fetchrow(
+        "select state, closed_by, note from callback_requests where id = $1", UUID(str(first["id"]))
+    )
+    assert row is not None
+    assert (row["state"], row["closed_by"]) == (state, getpass.getuser())
+    assert [line["id"] for line in await listed(askpro)] == [second["id"]]
+    shown = await askpro("callback", "ls", "--all")
+    assert "\x1b" not in shown
+    told = await askpro("callback", "drop", str(first["id"]), code=1)
+    assert f"it is {state} already by {getpass.getuser()}" in told
+
+
+@pytest.mark.usefixtures("setup")
+async def test_a_callback_that_is_not_there_is_told(askpro: Shell) -> None:
+    assert "no callback request" in await askpro("callback", "done", str(UUID(int=1)), code=1)
+    assert "is no id" in await askpro("callback", "done", "7", code=2)
+
+
+def files(directory: Path) -> list[bytes]:
+    """The messages that lie somewhere below."""
+    return [file.read_bytes() for file in directory.rglob("*.eml")]
+
+
+async def test_a_test_message_goes_where_messages_go(
+    askpro: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "the message is a file" in await askpro("notify", "test", "hans@kunde.test")
+    (content,) = files(tmp_path)
+    assert b"To: hans@kunde.test" in content
+    async with mail_server() as server:
+        monkeypatch.setenv("ASKPRO_NOTIFICATIONS_SMTP_HOST", "127.0.0.1")
+        monkeypatch.setenv("ASKPRO_NOTIFICATIONS_SMTP_PORT", str(server.port))
+        monkeypatch.setenv("ASKPRO_NOTIFICATIONS_SMTP_SECURITY", "none")
+        monkeypatch.setenv("ASKPRO_NOTIFICATIONS_SENDER", "termine@askpro.test")
+        assert "250 queued as 4711" in await askpro("notify", "test", "hans@kunde.test")
+        server.to_recipient = "550 5.1.1 no such user"
+        assert "550 5.1.1 no such user" in await askpro("notify", "test", "hans@kunde.test", code=1)
+        (line,) = (line for line in (await askpro("doctor", code=0)).splitlines() if "mail server" in line)
+        assert f"127.0.0.1:{server.port} answers: 250" in line
+
+
+async def test_an_address_that_is_none_is_wrong_usage(askpro: Shell) -> None:
+    assert "no e-mail address" in await askpro("notify", "test", "a@b\r\nBcc: c@d.test", code=2)
