@@ -245,7 +245,8 @@ def work_windows(calendar: Calendar, first: date, last: date) -> dict[UUID, Wind
     for item in calendar.people:
         pieces = work_pieces(item.work, open_, first - one, last + one, calendar.opening.time_zone)
         windows = [piece for day in pieces for piece in day]
-        found[item.id] = windows, union(windows)
+        whole = union(windows)
+        found[item.id] = windows, windows if whole == windows else whole
     return found
 
 

@@ -21,13 +21,13 @@ from backend.domain.zones import instant, zone
 FARTHEST = timedelta(days=731)
 """Nothing is booked further ahead, whatever the service's horizon."""
 
-KEPT = 2_048
-"""Services at branches whose rules a process keeps."""
+KEPT = 512
+"""Services at branches whose rules a process keeps; those of ten people take up to 0.3 MB, with the bounds below."""
 
-DAYS_KEPT = 128
+DAYS_KEPT = 31
 """Days of each for which the possible starts are kept."""
 
-SPANS_KEPT = 16
+SPANS_KEPT = 4
 """Spans of days of each for which the hours of work are kept."""
 
 
