@@ -150,6 +150,23 @@ def calendar_lines(snapshot: QueuesSnapshot) -> list[Line]:
     return [Line(tuple(pieces))]
 
 
+def reconciled_lines(snapshot: QueuesSnapshot) -> list[Line]:
+    """When providers were last compared with, and what is open; nothing while none is."""
+    if not snapshot.reconciled:
+        return []
+    pieces: list[Piece] = [Piece(" Compared")]
+    for row in snapshot.reconciled:
+        is_well = row.state in {"done", "running"}
+        pieces += [
+            Piece(f"   {row.provider} ", Tone.DIM),
+            *(() if is_well else (Piece(f"▲ {row.state} ", Tone.WARN),)),
+            *((Piece("not within the hour"),) if row.done_s is None else with_unit(f"{age_text(row.done_s)} ago")),
+            Piece("  open ", Tone.DIM),
+            Piece(f"▲ {row.open}", Tone.WARN) if row.open else Piece("0"),
+        ]
+    return [Line(tuple(pieces))]
+
+
 class QueuesScreen(ConsoleScreen):
     """Queues on top, then what is held by cause, then job types."""
 
@@ -189,6 +206,7 @@ class QueuesScreen(ConsoleScreen):
                 rule(Piece("Intake", Tone.BRIGHT), width),
                 intake_line(snapshot, width),
                 *calendar_lines(snapshot),
+                *reconciled_lines(snapshot),
             ]
             self.query_one("#queues", LineView).show(lines)
             self.query_one("#causes", VirtualTable).set_rows(snapshot.held)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from backend.domain.vocabulary import BreakerState, QueueName, RejectReason, Verdict
+from backend.domain.vocabulary import BreakerState, QueueName, RejectReason, RunState, Verdict
 from backend.watch.snapshots import (
     BusinessSnapshot,
     CacheFigures,
@@ -116,6 +116,16 @@ def _calendars(snapshot: QueuesSnapshot) -> Iterator[Finding]:
             yield Finding(
                 Verdict.WARN, row.provider, f"keeps failing for {_span(row.since_s)}, calls are held back",
                 "queues", "askpro calendar status",
+            )  # fmt: skip
+    for compared in snapshot.reconciled:
+        if compared.state == RunState.FAILED:
+            yield Finding(
+                Verdict.WARN, compared.provider, "refuses to be compared with", "queues", "askpro reconcile status",
+            )  # fmt: skip
+        if compared.open:
+            yield Finding(
+                Verdict.WARN, compared.provider, f"{compared.open} differences need somebody", "queues",
+                "askpro reconcile status",
             )  # fmt: skip
     if snapshot.calendar_failed:
         yield Finding(

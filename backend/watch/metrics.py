@@ -140,6 +140,18 @@ def queues(snapshot: QueuesSnapshot) -> list[str]:
             "Time for an answer of the provider's slowest endpoint, 99 of 100.",
             [({"provider": row.provider}, row.p99_s) for row in snapshot.providers],
         ),
+        *family(
+            "askpro_reconciliation_open",
+            "gauge",
+            "Differences from a provider about which somebody has to decide.",
+            [({"provider": row.provider}, row.open) for row in snapshot.reconciled],
+        ),
+        *family(
+            "askpro_reconciliation_age_seconds",
+            "gauge",
+            "Since everything was last compared with a provider.",
+            [({"provider": row.provider}, row.done_s) for row in snapshot.reconciled],
+        ),
         *gauge("askpro_inbox_quarantined", "Deliveries without a known tenant.", snapshot.quarantined),
         *gauge("askpro_inbox_accepted_last_hour", "Deliveries accepted within an hour.", snapshot.accepted_1h),
         *family(

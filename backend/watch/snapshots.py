@@ -211,6 +211,18 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True):
     """Of its slowest endpoint."""
 
 
+class ReconciledRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How a provider was last compared with: the worst of its accounts where they differ."""
+
+    provider: str
+    state: str
+    """done, running, delayed, failed."""
+    done_s: float | None
+    """Since everything was compared for the last time; None: not within the hour."""
+    open: int
+    """Differences about which somebody has to decide."""
+
+
 class QueuesSnapshot(Snapshot, frozen=True, kw_only=True):
     """Queues, job types, held jobs by cause, and the intake in front of them."""
 
@@ -235,6 +247,8 @@ class QueuesSnapshot(Snapshot, frozen=True, kw_only=True):
     """How long the oldest of the pending ones has been waiting."""
     providers: tuple[ProviderRow, ...] = ()
     """Those that were called within the last minutes."""
+    reconciled: tuple[ReconciledRow, ...] = ()
+    """Those that were compared with within the last hour, or that differ."""
 
 
 class BlockedRow(msgspec.Struct, frozen=True, kw_only=True):

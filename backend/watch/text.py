@@ -210,6 +210,11 @@ def queues(snapshot: QueuesSnapshot, rows: int) -> list[str]:
         f"{row.failures} without an answer, p99 {seconds(row.p99_s)}"
         for row in snapshot.providers
     ]
+    lines += [
+        f"compared with {plain(row.provider)}: {plain(row.state)}, all of it {seconds(row.done_s)} ago, "
+        f"{row.open} differences need somebody"
+        for row in snapshot.reconciled
+    ]
     return lines
 
 

@@ -238,6 +238,30 @@ async def test_what_is_queued_again_after_a_failure_was_in_already(watch: Connec
     assert after == before
 
 
+async def test_queues_tell_how_providers_were_last_compared_with_and_what_is_open(
+    watch: Connection, scenery: Scenery
+) -> None:
+    assert (await queues.collect(watch, Sources())).reconciled == ()
+    await scenery.worker.execute(
+        """
+        insert into reconciliation_runs (provider, account, cause, holder, since, until, started_at, ended_at, state)
+        select provider, account, 'schedule', 'test', now(), now(), now() - make_interval(mins => ago),
+               now() - make_interval(mins => ago), state
+        from (values ('retell', 'system', 3, 'done'), ('retell', 'one', 20, 'done'), ('retell', 'one', 5, 'delayed'),
+                     ('calcom', 'two', 90, 'failed')) t (provider, account, ago, state)
+        """
+    )
+    await scenery.worker.execute(
+        "insert into reconciliation_differences (provider, kind, subject, action, resolved_at) values "
+        "('calcom', 'conflict', 'u1', 'reported', null), ('calcom', 'conflict', 'u2', 'reported', now())"
+    )
+    calcom, retell = (await queues.collect(watch, Sources())).reconciled
+    assert (calcom.provider, calcom.state, calcom.done_s, calcom.open) == ("calcom", "done", None, 1)
+    assert (retell.provider, retell.state, retell.open) == ("retell", "delayed", 0)
+    assert retell.done_s is not None
+    assert within(retell.done_s, 180, 10)
+
+
 async def test_job_types_tell_how_long_jobs_waited_and_ran(watch: Connection, scenery: Scenery) -> None:
     for number in range(100):
         await scenery.run(number, took_s=0.01 * (number + 1), waited_ms=number, started=ago(minutes=2))

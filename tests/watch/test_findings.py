@@ -14,7 +14,9 @@ from backend.watch.snapshots import (
     DatabaseSnapshot,
     FleetSnapshot,
     HeldGroup,
+    ProviderRow,
     QueuesSnapshot,
+    ReconciledRow,
     Timing,
 )
 from tests.watch.well import NOW, business, database, fleet, process, queue, queues
@@ -25,14 +27,31 @@ def verdicts(*snapshots: QueuesSnapshot | DatabaseSnapshot | FleetSnapshot | Bus
     return [finding.verdict for finding in find({snapshot.domain: snapshot for snapshot in snapshots})]
 
 
+def provider(breaker: str = "open", since_s: float = 10.0) -> ProviderRow:
+    """Cal.com as a worker sees it."""
+    return ProviderRow(provider="calcom", breaker=breaker, since_s=since_s, calls=10, failures=5, p99_s=1.0)
+
+
+def test_a_provider_that_answers_again_soon_needs_nobody() -> None:
+    assert verdicts(queues(providers=(provider(), provider("closed", 10_000.0)), calendar_pending=4)) == []
+
+
 def test_a_system_that_is_well_needs_nobody() -> None:
     assert verdicts(queues(), database(), fleet(process()), business()) == []
+
+
+def compared(**changes: object) -> ReconciledRow:
+    """A provider that agrees with us, but for the changes."""
+    return msgspec.structs.replace(ReconciledRow(provider="retell", state="done", done_s=60.0, open=0), **changes)
 
 
 @pytest.mark.parametrize(
     ("snapshot", "verdict", "words"),
     [
         (queues(queue(workers=0, ready=7)), Verdict.CRIT, "no live worker, 7 jobs wait"),
+        (queues(calendar_failed=3), Verdict.WARN, "3 appointments were refused"),
+        (queues(calendar_pending=9, calendar_oldest_s=700.0), Verdict.WARN, "9 appointments are not written yet"),
+        (queues(providers=(provider(since_s=150.0),)), Verdict.WARN, "calls are held back"),
         (queues(queue(oldest_s=12.0)), Verdict.WARN, "waits for 12 s"),
         (queues(queue(oldest_s=31.0)), Verdict.CRIT, "waits for 31 s"),
         (queues(queue("default", oldest_s=61.0)), Verdict.WARN, "waits for 61 s"),
@@ -41,6 +60,8 @@ def test_a_system_that_is_well_needs_nobody() -> None:
         (queues(quarantined=3), Verdict.WARN, "3 deliveries belong to no company"),
         (queues(rejected_by_reason_1h={"signature_wrong": 21}), Verdict.WARN, "has a secret changed?"),
         (queues(inbox_waiting=2, inbox_oldest_s=121.0), Verdict.CRIT, "2 accepted deliveries without effect"),
+        (queues(reconciled=(compared(open=2),)), Verdict.WARN, "2 differences need somebody"),
+        (queues(reconciled=(compared(state="failed"),)), Verdict.WARN, "refuses to be compared with"),
         (database(connections=90), Verdict.CRIT, "90 of 94 connections"),
         (database(oldest_idle_in_transaction_s=31.0), Verdict.WARN, "idle in a transaction for 31 s"),
         (database(disk_free_bytes=9), Verdict.CRIT, "9 % of its disk is free"),

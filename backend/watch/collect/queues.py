@@ -11,7 +11,16 @@ from backend.watch.collect import Sources
 from backend.watch.collect.rows import FIGURES_S, is_due
 from backend.watch.collect.trend import extend
 from backend.watch.connection import Connection
-from backend.watch.snapshots import HeldGroup, JobTypeRow, ProviderRow, QueueRow, QueuesSnapshot, Trend, WorkerRow
+from backend.watch.snapshots import (
+    HeldGroup,
+    JobTypeRow,
+    ProviderRow,
+    QueueRow,
+    QueuesSnapshot,
+    ReconciledRow,
+    Trend,
+    WorkerRow,
+)
 
 COUNTED = 50_000
 """Jobs of one type are counted no further than this (the statement's limit)."""
@@ -156,7 +165,25 @@ select json_build_object(
         'accepted_1h', (select count(*) from webhook_inbox where received_at > now() - interval '1 hour'),
         'rejected_by_reason_1h', (select coalesce(json_object_agg(reason, rejects), '{}') from (
             select reason, sum(count) as rejects from webhook_rejects
-            where received_at > now() - interval '1 hour' group by reason) each)) end)
+            where received_at > now() - interval '1 hour' group by reason) each),
+        -- indexes reconciliation_runs_started and reconciliation_differences_open
+        'reconciled', (select coalesce(json_agg(each order by provider), '[]') from (
+            select provider,
+                   coalesce((array_agg(state order by state = 'failed' desc, state = 'delayed' desc,
+                                       state = 'running' desc) filter (where state is not null))[1], 'done') as state,
+                   date_part('epoch', now() - max(done_at)) as done_s, coalesce(max(open), 0) as open
+            from (
+                select provider, state, null::timestamptz as done_at, null::bigint as open from (
+                    select distinct on (provider, account) provider, state from reconciliation_runs
+                    where started_at > now() - interval '1 hour' order by provider, account, started_at desc) latest
+                union all
+                select provider, null, max(ended_at), null from reconciliation_runs
+                where started_at > now() - interval '1 hour' and state = 'done' group by provider
+                union all
+                select provider, null, null, count(*) from (
+                    select provider from reconciliation_differences where resolved_at is null limit 50000) differing
+                group by provider
+            ) told group by provider) each)) end)
 """
 
 
@@ -188,6 +215,7 @@ class Figures(msgspec.Struct, frozen=True):
     """By queue and entrypoint, with a blank between."""
     accepted_1h: int
     rejected_by_reason_1h: dict[str, int]
+    reconciled: tuple[ReconciledRow, ...]
 
 
 class Calendar(msgspec.Struct, frozen=True):
@@ -230,9 +258,11 @@ async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
     if answer.figures is not None:
         held, accepted = answer.figures.held, answer.figures.accepted_1h
         rejected = answer.figures.rejected_by_reason_1h
+        reconciled = answer.figures.reconciled
     else:
         assert previous is not None
         held, accepted, rejected = previous.held, previous.accepted_1h, previous.rejected_by_reason_1h
+        reconciled = previous.reconciled
     many = [row.entrypoint for row in answer.waiting if COUNTED in {row.ready, row.scheduled}]
     return QueuesSnapshot(
         taken_at=now,
@@ -253,6 +283,7 @@ async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
         calendar_failed=answer.calendar.failed,
         calendar_oldest_s=answer.calendar.oldest_s,
         providers=answer.providers,
+        reconciled=reconciled,
     )
 
 
