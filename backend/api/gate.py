@@ -58,6 +58,8 @@ class GatePolicy:
     """fewer answers say nothing."""
     wait_s: float = 1.0
     """Longest wait for a place;"""
+    in_call_wait_s: float = 0.3
+    """of a request during a call, whose caller hears nothing meanwhile: rather an answer that says so;"""
     brief_s: float = 0.2
     """longest while the queue is standing,"""
     standing_s: float = 0.5
@@ -172,7 +174,7 @@ class Gate:
         waiting = _Waiting(loop.create_future(), loop.time())
         line.waiting.append(waiting)
         self._queued += 1
-        waiting.timer = loop.call_later(self._patience(line), waiting.settle, False)
+        waiting.timer = loop.call_later(self._patience(priority), waiting.settle, False)
         try:
             granted = await waiting.place
         except asyncio.CancelledError:
@@ -223,7 +225,7 @@ class Gate:
                 first = line.waiting.popleft()
                 if first.place.done():
                     continue
-                if now - first.since > self._patience(line):
+                if now - first.since > self._patience(priority):
                     first.settle(False)
                     continue
                 line.note_wait(now - first.since, now, self.policy)
@@ -231,8 +233,10 @@ class Gate:
                 first.settle(True)
             line.trim()
 
-    def _patience(self, line: _Line) -> float:
-        return self.policy.brief_s if line.is_standing else self.policy.wait_s
+    def _patience(self, priority: Priority) -> float:
+        policy = self.policy
+        longest = policy.wait_s if priority is not Priority.IN_CALL else min(policy.wait_s, policy.in_call_wait_s)
+        return min(longest, policy.brief_s) if self._lines[priority].is_standing else longest
 
     def _adapt(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -71,6 +71,9 @@ def test_nobody_waits_longer_than_the_policy_allows() -> None:
         with pytest.raises(Overloaded):
             await gate.enter(REPORT)
         assert now() == pytest.approx(1.0)
+        with pytest.raises(Overloaded):
+            await gate.enter(IN_CALL)
+        assert now() == pytest.approx(1.3), "a caller hears nothing meanwhile"
         assert gate.figures[REPORT].shed == 1
         assert gate.waiting(REPORT) == 0
 
@@ -283,8 +286,7 @@ def test_when_calls_alone_are_too_many_those_answered_are_answered_soon() -> Non
     seen = in_virtual_time(overload({IN_CALL: 2_000.0, REPORT: 50.0}, 5.0, Gate()))
     calls = seen[IN_CALL]
     assert len(calls.answered) / 5.0 > 0.9 * CONNECTIONS / WORK_S[IN_CALL]
-    assert calls.quantile(0.99) < 1.0
-    assert calls.quantile(0.5) < 0.5
+    assert calls.quantile(0.99) < 0.5
     assert seen[REPORT].share < 0.1
 
 
