@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from uuid import UUID
 
 import pytest
 
+from backend.api.limit_table import LimitFigures
 from backend.providers.retell.signature import sign
-from tests.api.conftest import NUMBER, RETELL_KEY, Api, encoded
+from tests.api.conftest import NUMBER, RETELL_KEY, Api, StartApi, encoded
 from tests.databases import OwnConnection
 
 CALLER = "+4915112345678"
@@ -96,3 +98,15 @@ async def test_a_broken_lookup_does_not_stop_the_call(api: Api, superuser: OwnCo
     await superuser.execute("drop function intake_caller(text, text, text)")
     answer = await api.ask_inbound(from_number=CALLER, to_number=NUMBER)
     assert (answer.status_code, answer.json()) == (200, {"call_inbound": {}})
+
+
+async def test_a_call_goes_on_when_there_is_no_place_to_look_the_caller_up(
+    start_api: StartApi, superuser: OwnConnection
+) -> None:
+    one_place = LimitFigures(concurrency_start=1, concurrency_least=1, concurrency_most=1, wait_s=0.05)
+    api = await start_api(limits=one_place)
+    async with superuser.transaction():
+        await superuser.execute("lock table customers in access exclusive mode")
+        questions = [api.ask_inbound(from_number=CALLER, to_number=NUMBER) for _ in range(3)]
+        answers = await asyncio.gather(*questions)
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"call_inbound": {}})] * 3
