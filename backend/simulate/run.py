@@ -19,6 +19,7 @@ from backend.domain.vocabulary import AppointmentStatus, RejectReason
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.appointment_history import verify_appointments
 from backend.postgres.pools import Connection, connect
+from backend.postgres.verify import check_double_bookings, check_staff_time
 from backend.simulate.businesses import TRIAL, Business, businesses
 from backend.simulate.compare import Difference, broken_differences, differences, reject_differences
 from backend.simulate.dice import seeded
@@ -230,10 +231,13 @@ class Simulation:
         async def everything(connection: Connection) -> list[Difference]:
             found = await read_found(connection, prefix, len(done.plan.calls), self._slugs, phones)
             verified = await verify_appointments(connection)
+            overlapping = await check_double_bookings(connection)
             return [
                 *differences(done.expected, found, done.before),
                 *broken_differences(await read_broken(connection, prefix, self._slugs)),
                 *(Difference("I4 events", f"{one.appointment_id}: {one.what}") for one in verified.differences),
+                *(Difference("I4 staff_time", text) for text in (await check_staff_time(connection)).differences),
+                *(Difference("I2 double booking", text) for text in overlapping.differences),
             ]
 
         return await ask(self._target.postgres, everything) + await self._check_rejects(done)

@@ -180,6 +180,10 @@ MUTATIONS = {
         "I4 events",
         f"update appointments set price_cents = price_cents + 100 where id = {BOOKED}",
     ),
+    "time of somebody that is not kept free for an appointment": (
+        "I4 staff_time",
+        "delete from staff_time where appointment_id = (select appointment_id from staff_time limit 1)",
+    ),
     "a lost event": (
         "I4 events",
         "delete from appointment_events where id = (select id from appointment_events order by id desc limit 1)",
