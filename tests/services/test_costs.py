@@ -16,7 +16,15 @@ from backend.services.calls import FoldResult, fold_call_events
 from tests.databases import SuperuserConnection
 from tests.services.conftest import ASKED_AT, SLOT, Deliveries, Salon
 
-GROWING = ("appointments", "appointment_events", "calls", "customers", "callback_requests", "webhook_inbox")
+GROWING = (
+    "appointments",
+    "staff_time",
+    "appointment_events",
+    "calls",
+    "customers",
+    "callback_requests",
+    "webhook_inbox",
+)
 
 HISTORY = """
     insert into customers (company_id, last_name, name_key, phone)
@@ -137,6 +145,9 @@ async def test_no_growing_table_is_scanned(
         result = await folded(connection, salon, "call_1")
         assert result.booking is not None
         assert isinstance(await book(connection, result.booking), Booked)
+        await setup.execute("update services set capacity = 2 where slug = 'schnitt'")
+        seat = salon.request("seat", staff=staff, starts_at=SLOT + timedelta(hours=2))
+        assert isinstance(await book(connection, seat), Booked)
         await folded(connection, salon, "call_1")
         rows = await connection.fetch(
             "select relname, seq_scan, seq_tup_read from pg_stat_xact_user_tables where relname = any ($1)",

@@ -182,6 +182,7 @@ end $$;
 -- null when nobody is free. `moved` is the appointment that is being moved: it is not in its own way.
 -- Best is who does it already; then who has such a service at the very time and a seat left; then who is booked least
 -- on the day, who has been idle longest before, and the lower id.
+-- Subqueries have a limit so that they are not turned into joins, which may read the whole table.
 create function choose_person(
     company uuid, candidates uuid[], present uuid[], service uuid, capacity integer,
     starts timestamptz[], ends timestamptz[], day timestamptz, moved uuid,
@@ -193,11 +194,15 @@ begin
     if capacity = 1 then
         select c.id, 1 into person, seat
         from unnest(candidates) c (id)
-        where not exists (
-            select from unnest(starts, ends) w (starts, ends)
-            join staff_time t on t.company_id = company and t.staff_id = c.id
-                 and t.busy_from > w.starts - interval '33 hours' and t.busy_from < w.ends and t.busy_until > w.starts
-                 and t.appointment_id is distinct from moved)
+        where (
+            select true from unnest(starts, ends) w (starts, ends)
+            cross join lateral (
+                select true from staff_time t
+                where t.company_id = company and t.staff_id = c.id
+                  and t.busy_from > w.starts - interval '33 hours' and t.busy_from < w.ends
+                  and t.busy_until > w.starts and t.appointment_id is distinct from moved
+                limit 1) meeting
+            limit 1) is null
         order by c.id = any (present) desc,
                  case when cardinality(candidates) > 1 then appointments_on_day(company, c.id, day) end,
                  case when cardinality(candidates) > 1 then idle_since(company, c.id, starts[1]) end nulls first,
@@ -208,19 +213,21 @@ begin
         from unnest(candidates) c (id)
         cross join lateral (
             select min(n) as seat from generate_series(1, capacity) n
-            where not exists (
-                select from staff_time t
+            where (
+                select true from staff_time t
                 where t.company_id = company and t.staff_id = c.id
                   and t.busy_from > starts[1] - interval '33 hours' and t.busy_from < ends[1]
                   and t.busy_until > starts[1] and t.appointment_id is distinct from moved
                   and (t.service_id <> service or upper_inf(t.seats) or lower(t.seats) in (n)
-                       or lower(t.seats) > capacity))
+                       or lower(t.seats) > capacity)
+                limit 1) is null
         ) free
         where free.seat is not null
         order by c.id = any (present) desc,
-                 exists (select from staff_time t
-                         where t.company_id = company and t.staff_id = c.id and t.busy_from = starts[1]
-                           and t.service_id = service and t.appointment_id is distinct from moved) desc,
+                 (select true from staff_time t
+                  where t.company_id = company and t.staff_id = c.id and t.busy_from = starts[1]
+                    and t.service_id = service and t.appointment_id is distinct from moved
+                  limit 1) nulls last,
                  case when cardinality(candidates) > 1 then appointments_on_day(company, c.id, day) end,
                  case when cardinality(candidates) > 1 then idle_since(company, c.id, starts[1]) end nulls first,
                  c.id
