@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 
 import pytest
@@ -133,3 +134,37 @@ async def test_a_slot_that_the_call_holds_is_the_one_that_the_analysis_tells_of(
     assert (again.appointment_id, again.is_new) == (booked.appointment_id, False)
     assert await setup.fetchval("select array_agg(status) from appointments") == ["confirmed"]
     assert booked.starts_at == datetime.fromisoformat(START)
+
+
+async def test_a_function_that_comes_after_the_analysis_was_read_books_nothing_beside_it(
+    agent: Agent, deliver: Deliveries, salon: Salon, setup: Connection
+) -> None:
+    await deliver.whole_call(customer_name="Hans Müller", outcome="booked", booking=WISH)
+    folded = await salon.fold("call_1")
+    assert folded is not None
+    assert folded.booking is not None
+    late = await agent.book(START)
+    async with tenant(salon.pool, salon.company_id) as connection:
+        booked = await book_wish(connection, folded.booking)
+    assert isinstance(booked, Booked)
+    assert (str(booked.appointment_id), booked.is_new) == (late["appointment"], False)
+    assert (await agent.book(START, "asked again"))["appointment"] == late["appointment"]
+    assert await setup.fetchval("select count(*) from appointments") == 1
+
+
+async def test_events_and_functions_at_once_make_one_call_one_customer_one_appointment(
+    agent: Agent, deliver: Deliveries, salon: Salon, setup: Connection
+) -> None:
+    await deliver.whole_call(customer_name="Hans Müller", outcome="booked", booking=WISH)
+    await asyncio.gather(
+        *(agent.book(START, f"tool_{number % 2}") for number in range(6)),
+        *(salon.fold("call_1") for _ in range(4)),
+        agent.ask("initialize_call"),
+    )
+    await fulfil(salon)
+    counts = await setup.fetchrow(
+        "select (select count(*) from calls), (select count(*) from customers), (select count(*) from appointments)"
+    )
+    assert counts is not None
+    assert tuple(counts) == (1, 1, 1)
+    assert (await call_row(setup))[:2] == ("booked", "Hans Müller")
