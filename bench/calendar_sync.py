@@ -52,7 +52,7 @@ FIRST_DAY = (datetime.now(UTC) + timedelta(days=2)).replace(hour=0, minute=0, se
 SLOTS_A_DAY = 40
 """Of half an hour with a quarter in between, so that a moved one never meets another."""
 
-BAD = Misbehaviour(fails=0.05, hangs=0.05, late=0.01, late_s=0.7, busy=0.03, retry_after_s=20)
+BAD = Misbehaviour(fails=0.05, hangs=0.05, late=0.01, late_s=0.7, busy=0.03, retry_after_s=10)
 """By the machine's time where it says seconds, but for Retry-After, which the client reads by its own."""
 
 
@@ -65,6 +65,8 @@ class Plan:
     """This part of the bookings is moved, some of them twice, a fifth of these to somebody else;"""
     cancelled: float = 0.15
     """this part is cancelled, a third of these restored."""
+    changed_later: float = 0.15
+    """This part is moved or cancelled when it stands in the calendar already."""
     outage_s: float = 300.0
     """How long the provider is down, by its own time."""
     speed: float = 20.0
@@ -135,7 +137,7 @@ class Trial:
     fake: FakeCalcom
     dice: random.Random
     changes: int = 0
-    booked: list[UUID] = field(default_factory=list)
+    booked: dict[UUID, int] = field(default_factory=dict)
     third: asyncio.Event = field(default_factory=asyncio.Event)
     """A third of all is booked."""
 
@@ -163,7 +165,7 @@ class Trial:
             made = await book(connection, wish)
         if not isinstance(made, Booked):
             raise SystemExit(f"booking {number} was refused: {made}")
-        self.booked.append(made.appointment_id)
+        self.booked[made.appointment_id] = number
         if len(self.booked) * 3 >= self.plan.bookings:
             self.third.set()
         if dice.random() < self.plan.moved:
@@ -213,6 +215,27 @@ class Trial:
                     await restore(connection, self.company_id, appointment, actor="bench")
                 self.changes += 1
 
+    async def change_later(self) -> None:
+        """Move and cancel what stands in the calendar already, while the rest is still being written."""
+        wanted = int(len(self.booked) * self.plan.changed_later)
+        done: set[UUID] = set()
+        end = time.monotonic() + self.plan.limit_s
+        while len(done) < wanted and time.monotonic() < end:
+            async with tenant(self.pool, self.company_id, timeout=30) as connection:
+                rows = await connection.fetch(
+                    """select k.appointment_id as id from calendar_sync k join appointments a on a.id = k.appointment_id
+                       where k.state = 'synced' and a.status = 'confirmed' and k.appointment_id <> all ($1::uuid[])
+                       order by k.appointment_id limit 10""",
+                    list(done),
+                )
+            for row in rows:
+                if self.dice.random() < 0.75:
+                    await self.move(row["id"], self.slot(self.booked[row["id"]], 3), self.dice)
+                else:
+                    await self.change(row["id"], "cancel")
+                done.add(row["id"])
+            await asyncio.sleep(0.1)
+
     async def trouble(self) -> float:
         """Let the provider be down once a third is booked; how long, by the machine's time."""
         await self.third.wait()
@@ -243,6 +266,7 @@ async def prove(address: PostgresAddress, plan: Plan) -> Report:
             outage = asyncio.create_task(trial.trouble())
             await asyncio.gather(*(one(number) for number in range(plan.bookings)))
             outage_s = await outage
+            await trial.change_later()
             await _settled(pool, trial, plan.limit_s)
             opened = worker.breakers_opened
         fake.misbehaviour = WELL

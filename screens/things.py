@@ -205,14 +205,14 @@ class AppointmentScreen(DetailScreen):
                 ("Source", _text(row.source)),
                 ("Buffers", _text(f"{found.buffer_before_min} min before, {found.buffer_after_min} min after")),
                 ("Zone", _text(row.time_zone)),
-                *_calendar_facts(found.calendar),
+                *calendar_facts(found.calendar),
             ),
             entries=tuple(sorted(entries, key=lambda entry: entry.at)),
             timeline="Events",
         )
 
 
-def _calendar_facts(calendar: CalendarDetail | None) -> tuple[tuple[str, Content], ...]:
+def calendar_facts(calendar: CalendarDetail | None) -> tuple[tuple[str, Content], ...]:
     """How far it has got into the provider's calendar, and what the provider had to say."""
     if calendar is None:
         return ()
@@ -224,7 +224,7 @@ def _calendar_facts(calendar: CalendarDetail | None) -> tuple[tuple[str, Content
     ]
     if calendar.last_error:
         tone = Tone.CRIT if calendar.state == "failed" else Tone.WARN
-        facts.append(("", (Piece(f" {'It said':<14}", Tone.DIM), Piece(calendar.last_error, tone))))
+        facts.append(("", (Piece(f" {'It said':<14}", Tone.DIM), Piece(hide_numbers(calendar.last_error), tone))))
     return tuple(facts)
 
 

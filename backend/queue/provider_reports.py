@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from uuid import UUID
 
@@ -17,6 +18,9 @@ from backend.queue.outages import TRANSIENT, Patience
 
 TELL_S = 10.0
 """A used client is reported so often, and at once when its breaker changes."""
+
+LAST_WORD_S = 2.0
+"""Longest wait for the last report."""
 
 KEEP = timedelta(hours=1)
 """Reports of processes that ended are deleted after so long."""
@@ -81,7 +85,10 @@ class ProviderReports:
             )
 
     async def aclose(self) -> None:
-        """Close the providers' connections."""
+        """Report a last time, if that is possible at once, and close the providers' connections."""
+        with contextlib.suppress(*TRANSIENT):
+            async with asyncio.timeout(LAST_WORD_S):
+                await self.tell()
         await self.providers.aclose()
 
 

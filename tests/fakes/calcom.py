@@ -136,7 +136,7 @@ class FakeCalcom:
             if self.is_down:
                 self.answers["down"] += 1
                 if self.answers["down"] % 5 == 0:
-                    await asyncio.sleep(60)
+                    return await _given_up()
                 return Response("<html><h1>502 Bad Gateway</h1></html>", 502, media_type="text/html")
             plan = self.misbehaviour
             await asyncio.sleep(plan.latency_s)
@@ -155,13 +155,13 @@ class FakeCalcom:
                     return JSONResponse({"status": "error", "error": {"message": "Internal Server Error"}}, 500)
                 case "hangs":
                     self._done(request, wish, act)
-                    await asyncio.sleep(60)
+                    return await _given_up()
                 case "swallows":
-                    await asyncio.sleep(60)
+                    return await _given_up()
                 case "late":
                     await asyncio.sleep(plan.late_s)
                     self._done(request, wish, act)
-                    await asyncio.sleep(60)
+                    return await _given_up()
                 case "slow":
                     await asyncio.sleep(plan.slow_s)
             return self._done(request, wish, act)
@@ -306,6 +306,12 @@ class FakeCalcom:
         if booking.rescheduled_from is not None:
             shown["rescheduledFromUid"] = booking.rescheduled_from
         return shown
+
+
+async def _given_up() -> Response:
+    """An answer that comes when nobody waits for it any more."""
+    await asyncio.sleep(60)
+    return Response(status_code=504)
 
 
 async def _body(request: Request) -> Mapping[str, object]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from backend.watch.details import CalendarDetail
+from backend.watch.snapshots import ProviderRow
 from screens.detail import fact_lines, text_lines
 from screens.moments import moment_text, slot_text
-from screens.queues import intake_line
-from screens.things import hide_numbers
+from screens.queues import calendar_lines, intake_line
+from screens.things import calendar_facts, hide_numbers
 from tests.watch.well import NOW, queues
 from widgets.pieces import Piece, text_of
 
@@ -44,3 +46,31 @@ def test_the_intake_says_what_was_refused_and_why() -> None:
     shown = intake_line(queues(quarantined=2, rejected_1h=3, rejected_by_reason_1h={"stale": 3}), 200).plain
     assert "▲ 2" in shown
     assert "3 (3 stale)" in shown
+
+
+def test_an_appointment_tells_how_far_it_got_into_its_calendar_and_what_was_said_there() -> None:
+    refused = CalendarDetail(
+        state="failed",
+        uid="uid_1",
+        wanted_version=2,
+        synced_version=1,
+        attempts=0,
+        last_error="Cal.com: 400 no room for +4917012345678",
+        last_at=NOW,
+        synced_at=NOW - 60,
+        pending_since=NOW - 30,
+    )
+    shown = text_of(fact_lines(calendar_facts(refused), 200))
+    assert "failed" in shown
+    assert "uid_1" in shown
+    assert "400 no room for +49••••678" in shown
+    assert calendar_facts(None) == ()
+
+
+def test_calendars_and_providers_are_told_once_there_is_something_to_tell() -> None:
+    assert calendar_lines(queues()) == []
+    row = ProviderRow(provider="calcom", breaker="open", since_s=90.0, calls=9, failures=5, p99_s=2.0)
+    (shown,) = calendar_lines(queues(calendar_pending=7, calendar_oldest_s=40.0, calendar_failed=1, providers=(row,)))
+    assert "not written yet 7" in shown.plain
+    assert "refused ✖ 1" in shown.plain
+    assert "calcom ▲ held back since" in shown.plain

@@ -133,3 +133,20 @@ def calendars(salon: Salon, misbehaviour: Misbehaviour | None = None, **changes:
 async def give_calendars(setup: Connection, **rules: object) -> None:
     """Declare that the salon syncs."""
     await apply_company(setup, with_calendars(**rules))  # type: ignore[arg-type] # fields of the rules, by name
+
+
+async def give_calendars_at_once(setup: Connection) -> None:
+    """The same without the comparison with what is there, for tests about something else."""
+    await setup.execute(
+        """
+        update companies set settings = settings || '{"calcom": {"api_key_secret": "calcom_api_key"}}'
+        where slug = 'salon-anna'
+        """
+    )
+    await setup.execute("update services set calcom_event_type_id = $1 where slug = 'schnitt'", CUT)
+    await setup.execute(
+        """update staff_services set calcom_event_type_id = $1
+           where staff_id = (select id from staff where slug = 'ben')
+             and service_id = (select id from services where slug = 'schnitt')""",
+        CUT_BEN,
+    )

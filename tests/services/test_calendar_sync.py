@@ -18,7 +18,16 @@ from backend.services.calendar_status import push, read_status
 from backend.services.calendar_sync import MOST_ATTEMPTS, CalendarWaits
 from tests.databases import OpenConnection
 from tests.fakes.calcom import WELL, Misbehaviour
-from tests.services.calendar_scenes import CUT, CUT_BEN, SPEED, TOMORROW, CalendarScene, calendars, give_calendars
+from tests.services.calendar_scenes import (
+    CUT,
+    CUT_BEN,
+    SPEED,
+    TOMORROW,
+    CalendarScene,
+    calendars,
+    give_calendars,
+    give_calendars_at_once,
+)
 from tests.services.conftest import Salon
 
 LATER = TOMORROW + timedelta(hours=3)
@@ -27,7 +36,7 @@ LATER = TOMORROW + timedelta(hours=3)
 @pytest.fixture
 async def scene(salon: Salon, setup: Connection) -> AsyncIterator[CalendarScene]:
     """The salon with calendars at a Cal.com that is well."""
-    await give_calendars(setup)
+    await give_calendars_at_once(setup)
     with calendars(salon) as made:
         yield made
         await made.providers.aclose()

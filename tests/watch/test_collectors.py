@@ -306,6 +306,34 @@ async def test_the_intake_is_counted(watch: Connection, scenery: Scenery, open_c
     assert snapshot.rejected_1h == 6
 
 
+async def test_calendars_and_providers_are_told_with_the_worst_of_each(watch: Connection, scenery: Scenery) -> None:
+    customer = await scenery.customer()
+    for state, since in (("pending", 30), ("pending", 90), ("failed", 500), ("synced", 900)):
+        appointment = await scenery.appointment(customer=customer)
+        await scenery.setup.execute(
+            "insert into calendar_sync (company_id, appointment_id, state, wanted_version, pending_since)"
+            " values ($1, $2, $3, 1, now() - make_interval(secs => $4))",
+            scenery.company,
+            appointment,
+            state,
+            since,
+        )
+    for breaker, failures in (("closed", 1), ("open", 9)):
+        await scenery.worker.execute(
+            "insert into provider_state (provider, worker_id, breaker, calls, failures, endpoints)"
+            " values ('calcom', gen_random_uuid(), $1, 10, $2, $3)",
+            breaker,
+            failures,
+            '{"create": {"p99_s": 1.5}}',
+        )
+    snapshot = await queues.collect(watch, Sources())
+    assert (snapshot.calendar_pending, snapshot.calendar_failed) == (2, 1)
+    assert snapshot.calendar_oldest_s is not None
+    assert within(snapshot.calendar_oldest_s, 90, 20)
+    (row,) = snapshot.providers
+    assert (row.provider, row.breaker, row.calls, row.failures, row.p99_s) == ("calcom", "open", 20, 10, 1.5)
+
+
 async def test_the_trend_of_ready_jobs_goes_on_from_the_snapshot_before(watch: Connection, scenery: Scenery) -> None:
     first = await queues.collect(watch, Sources())
     await scenery.job()

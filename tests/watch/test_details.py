@@ -44,6 +44,30 @@ async def test_a_call_shows_its_words_its_booking_and_its_deliveries(details: De
     assert detail.latency == {}
 
 
+async def test_an_appointment_shows_its_calendar(details: Details, scenery: Scenery) -> None:
+    appointment = await scenery.appointment(customer=await scenery.customer())
+    alone = await details.appointment(str(appointment))
+    assert alone is not None
+    assert alone.calendar is None
+    await scenery.setup.execute(
+        "insert into calendar_sync (company_id, appointment_id, state, wanted_version, uid, last_error)"
+        " values ($1, $2, 'failed', 3, 'uid_1', 'Cal.com: 400 no')",
+        scenery.company,
+        appointment,
+    )
+    detail = await details.appointment(str(appointment))
+    assert detail is not None
+    assert detail.calendar is not None
+    found = detail.calendar
+    assert (found.state, found.uid, found.wanted_version, found.synced_version, found.last_error) == (
+        "failed",
+        "uid_1",
+        3,
+        0,
+        "Cal.com: 400 no",
+    )
+
+
 async def test_a_customer_shows_calls_and_appointments(details: Details, scenery: Scenery) -> None:
     anna = await scenery.customer()
     other = await scenery.customer("Bert", "Braun", "+4915100000000")
