@@ -89,6 +89,14 @@ class AttendeeShape(Told):
     email: str | None
 
 
+class PartShape(Told):
+    """What one person does of an appointment."""
+
+    staff: str = Field(description="Slug.")
+    starts_at: Moment
+    ends_at: Moment
+
+
 class AppointmentShape(Told):
     """An appointment. `version` grows with every event; it is the entity tag."""
 
@@ -102,6 +110,9 @@ class AppointmentShape(Told):
     branch: str = Field(description="Slug; so are `service` and `staff`.")
     service: str
     staff: str
+    parts: list[PartShape] = Field(
+        description="Who does what, by time, when the service has several parts; `staff` does the first."
+    )
     attendee: AttendeeShape
     customer_id: UUID | None
     call_id: UUID | None = Field(description="The call in which it was booked.")
@@ -135,6 +146,14 @@ def appointment_shape(record: AppointmentRecord) -> AppointmentShape:
         branch=record.branch,
         service=record.service,
         staff=record.staff,
+        parts=[
+            PartShape(
+                staff=part.staff,
+                starts_at=local(part.starts_at, record.time_zone),
+                ends_at=local(part.ends_at, record.time_zone),
+            )
+            for part in record.parts
+        ],
         attendee=AttendeeShape(name=record.attendee_name, phone=record.attendee_phone, email=record.attendee_email),
         customer_id=record.customer_id,
         call_id=record.call_id,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from backend.domain.vocabulary import AppointmentEvent, AppointmentSource, AppointmentStatus
@@ -16,7 +17,15 @@ from backend.services.selection import Selection
 _COLUMNS = """
     a.id, a.version, a.status, a.source, a.starts_at, a.ends_at, a.time_zone, b.slug as branch, s.slug as service,
     p.slug as staff, a.customer_id, a.call_id, a.attendee_name, a.attendee_email, a.attendee_phone, a.price_cents,
-    a.fee_cents, a.hold_expires_at, a.created_at, a.updated_at
+    a.fee_cents, a.hold_expires_at, a.created_at, a.updated_at,
+    case when a.parts is not null then (
+        select json_agg(json_build_object(
+            'staff', q.slug,
+            'starts_at', a.starts_at + make_interval(mins => part.from_min),
+            'ends_at', a.starts_at + make_interval(mins => part.from_min + part.minutes)) order by part.from_min)
+        from jsonb_to_recordset(a.parts) as part (staff_id uuid, from_min integer, minutes integer)
+        join staff q on q.company_id = a.company_id and q.id = part.staff_id
+    )::text else '[]' end as parts
 """
 
 _JOINED = """
@@ -54,6 +63,14 @@ _EVENTS = """
 """
 
 
+class PartRecord(msgspec.Struct, frozen=True):
+    """What one person does of an appointment. Times are UTC."""
+
+    staff: str
+    starts_at: datetime
+    ends_at: datetime
+
+
 class AppointmentRecord(msgspec.Struct, frozen=True, kw_only=True):
     """An appointment, with the slugs of what it refers to. Times are UTC."""
 
@@ -77,6 +94,8 @@ class AppointmentRecord(msgspec.Struct, frozen=True, kw_only=True):
     hold_expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    parts: tuple[PartRecord, ...]
+    """By time, when the service has several; else none."""
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +107,9 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: datetime
     data: dict[str, object]
     """The fields that it set, by column name."""
+
+
+_decode_parts = msgspec.json.Decoder(tuple[PartRecord, ...]).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +130,7 @@ class AppointmentFilter:
 async def read_appointment(connection: Connection, company_id: UUID, appointment_id: UUID) -> AppointmentRecord | None:
     """One appointment of the company; None when there is none of that id. Needs the company's transaction."""
     row = await connection.fetchrow(_ONE, company_id, appointment_id)
-    return None if row is None else msgspec.convert(dict(row), AppointmentRecord)
+    return None if row is None else _record(row)
 
 
 async def list_appointments(
@@ -138,9 +160,11 @@ async def list_appointments(
     selection.where_given("a.call_id = {}", wanted.call_id)
     place = selection.value(limit)
     statement = _PAGE.format(columns=_COLUMNS, joined=_JOINED, conditions=selection.conditions, limit=place)
-    return [
-        msgspec.convert(dict(row), AppointmentRecord) for row in await connection.fetch(statement, *selection.values)
-    ]
+    return [_record(row) for row in await connection.fetch(statement, *selection.values)]
+
+
+def _record(row: asyncpg.Record) -> AppointmentRecord:
+    return msgspec.convert({**dict(row), "parts": _decode_parts(row["parts"])}, AppointmentRecord)
 
 
 async def list_events(

@@ -17,6 +17,7 @@ from backend.domain.weeks import parse_week
 from backend.services.companies import (
     BranchDeclaration,
     CompanyDeclaration,
+    SegmentDeclaration,
     ServiceDeclaration,
     StaffDeclaration,
     apply_company,
@@ -30,7 +31,10 @@ LIFE = timedelta(days=30)
 
 
 def salon(slug: str = "salon", number: str = "+493012300200") -> CompanyDeclaration:
-    """Open every day from eight to six; Anna and Ben cut, Anna alone gives advice, which is costly to cancel late."""
+    """Open every day from eight to six; Anna and Ben cut, Anna alone gives advice, which is costly to cancel late.
+
+    Colour is Anna's for half an hour, then waits as long, and is washed out by whoever cuts.
+    """
     return CompanyDeclaration(
         slug=slug,
         name=f"Salon {slug}",
@@ -41,13 +45,23 @@ def salon(slug: str = "salon", number: str = "+493012300200") -> CompanyDeclarat
             ServiceDeclaration(
                 slug="beratung", name="Beratung", duration_min=30, step_min=30, cancel_hours=720, cancel_fee_cents=900
             ),
+            ServiceDeclaration(
+                slug="farbe",
+                name="Farbe",
+                step_min=30,
+                segments=(
+                    SegmentDeclaration(label="Auftragen", duration_min=30),
+                    SegmentDeclaration(label="Einwirken", duration_min=30, gap=True),
+                    SegmentDeclaration(label="Auswaschen", duration_min=30, role="help", skill="schnitt"),
+                ),
+            ),
         ),
         staff=(
             StaffDeclaration(
                 slug="anna",
                 name="Anna Weiß",
                 branches=("mitte",),
-                services=("schnitt", "beratung"),
+                services=("schnitt", "beratung", "farbe"),
                 hours={"mitte": WEEK},
             ),
             StaffDeclaration(

@@ -158,6 +158,18 @@ async def test_a_late_cancellation_costs_its_fee_only_when_that_is_accepted(part
     assert (done.json()["status"], done.json()["fee_cents"]) == ("cancelled", 900)
 
 
+async def test_an_appointment_of_several_parts_tells_who_does_what(partner: Partner) -> None:
+    await partner.booked(at(3, 11), staff="anna")
+    made = await partner.booked(at(3, 10), service="farbe")
+    assert (made["starts_at"], made["ends_at"]) == (at(3, 10), at(3, 11, 30))
+    assert made["parts"] == [
+        {"staff": "anna", "starts_at": at(3, 10), "ends_at": at(3, 10, 30)},
+        {"staff": "ben", "starts_at": at(3, 11), "ends_at": at(3, 11, 30)},
+    ]
+    simple = await partner.booked(at(3, 10, 30), staff="anna")
+    assert simple["parts"] == []
+
+
 async def test_conditions_are_kept(partner: Partner) -> None:
     made = await partner.booked(at(3, 10))
     path = f"/api/appointments/{made['id']}"

@@ -147,9 +147,13 @@ async def test_the_company_tells_every_slug_that_is_needed(partner: Partner) -> 
     told = response.json()
     assert (told["slug"], told["time_zone"], told["locale"]) == (partner.slug, "Europe/Berlin", "de_DE")
     assert [one["slug"] for one in told["branches"]] == ["mitte"]
-    assert {one["slug"]: one["price_cents"] for one in told["services"]} == {"schnitt": 3500, "beratung": 0}
+    assert {one["slug"]: one["price_cents"] for one in told["services"]} == {
+        "schnitt": 3500,
+        "beratung": 0,
+        "farbe": 0,
+    }
     assert {one["slug"]: one["services"] for one in told["staff"]} == {
-        "anna": ["beratung", "schnitt"],
+        "anna": ["beratung", "farbe", "schnitt"],
         "ben": ["schnitt"],
     }
     unchanged = await partner.client.get("/api/company", headers={"if-none-match": response.headers["etag"]})
