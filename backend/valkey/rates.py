@@ -137,11 +137,17 @@ class _Asked:
 class Rates:
     """Judges requests by shared limits. `start()` in the event loop that uses it, `aclose()` at the end."""
 
-    def __init__(self, url: str | None, process: str, *, answer_s: float = ANSWER_S) -> None:
-        """`process` names this one among all that share; without `url` every limit is this process's own."""
+    def __init__(
+        self, url: str | None, process: str, *, answer_s: float | None = None, hang_s: float | None = None
+    ) -> None:
+        """`process` names this one among all that share; without `url` every limit is this process's own.
+
+        The bounds are `ANSWER_S` and `HANG_S` unless they are given.
+        """
         self._url = url
         self._process = process
-        self._answer_s = answer_s
+        self._answer_s = ANSWER_S if answer_s is None else answer_s
+        self._hang_s = HANG_S if hang_s is None else hang_s
         self._memory = Memory()
         self._ahead_us = time.time_ns() // 1000 - self._monotonic_us()
         """The server's clock less this process's monotonic one."""
@@ -177,7 +183,7 @@ class Rates:
         self._settle_all()
         if self._client is not None and self.shared:
             with contextlib.suppress(ValkeyUnavailable):
-                async with exchange(HANG_S):
+                async with exchange(self._hang_s):
                     await self._client.zrem(PROCESSES_KEY, self._process)
         self.shared = False
         await self._drop_client()
@@ -202,7 +208,8 @@ class Rates:
         return self._alone(limits, keys)
 
     def _alone(self, limits: Sequence[Limit], keys: Sequence[str]) -> Verdict:
-        own = [limit.share_of(self.processes) for limit in limits]
+        # An answer that is only late will count the request for everybody.
+        own = limits if self.shared else [limit.share_of(self.processes) for limit in limits]
         verdict, tats = judge(own, [self._memory.get(key) for key in keys], self._now_us())
         if verdict.granted:
             self._learn(keys, tats)
@@ -222,7 +229,7 @@ class Rates:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                async with exchange(HANG_S):
+                async with exchange(self._hang_s):
                     answers = await self._round_trip(batch)
             except ValkeyUnavailable as error:
                 self._lose(error)
@@ -279,7 +286,7 @@ class Rates:
         if self._client is None:
             self._client = open_valkey(self._url, size=2)
         try:
-            async with exchange(2 * HANG_S):
+            async with exchange(2 * self._hang_s):
                 now, alive = await self._client.eval(BEAT, 1, PROCESSES_KEY, self._process, str(HEARD_S))
         except ValkeyUnavailable as error:
             self._lose(error)

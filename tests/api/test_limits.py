@@ -105,7 +105,11 @@ async def test_bodies_that_are_too_large_count_as_unverified(start_api: StartApi
     assert await statuses(too_large, 7) == {413: 5, 429: 2}
 
 
-async def test_all_processes_share_a_limit(start_api: StartApi, valkey_url: str) -> None:
+async def test_all_processes_share_a_limit(
+    start_api: StartApi, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.valkey.rates.ANSWER_S", 10.0)
+    monkeypatch.setattr("backend.valkey.rates.HANG_S", 10.0)
     address = somewhere()
     config = {"limits": FEW, "valkey_url": valkey_url, "trusted_proxies": ("127.0.0.0/8",)}
     one, two = await start_api(**config, node="n1"), await start_api(**config, node="n2")
@@ -219,7 +223,7 @@ async def guarded(
     endpoint: ASGIApp, rule: Rule, *, url: str | None = None, gate: Gate | None = None, figures: LimitFigures = FEW
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of one guarded endpoint, which comes from an address of its own."""
-    rates = Rates(url, uuid.uuid4().hex, answer_s=10.0)
+    rates = Rates(url, uuid.uuid4().hex, answer_s=10.0, hang_s=10.0)
     await rates.start()
     guard = Guard(figures, rates, Clients(), rules=[rule], gate=gate)
     app = Frame(endpoint, timings=Timings("test"), endpoints={("GET", "/x"): guard.around("GET", "/x", endpoint)})

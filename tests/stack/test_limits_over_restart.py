@@ -15,7 +15,7 @@ FIVE = Limit("five", 5, period_s=3600.0)
 
 async def granted(system: SmallSystem, key: str, tries: int) -> int:
     """Of so many requests, by a process that knows nothing but what Valkey tells it."""
-    rates = Rates(f"unix://{system.layout.valkey_socket}", uuid.uuid4().hex, answer_s=10.0)
+    rates = Rates(f"unix://{system.layout.valkey_socket}", uuid.uuid4().hex, answer_s=10.0, hang_s=10.0)
     await rates.start()
     try:
         assert rates.mode == "shared"

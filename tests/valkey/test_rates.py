@@ -35,9 +35,11 @@ def subject() -> str:
 
 
 @asynccontextmanager
-async def sharing(url: str | None, process: str = "p1", answer_s: float = 10.0) -> AsyncIterator[Rates]:
+async def sharing(
+    url: str | None, process: str = "p1", *, answer_s: float = 10.0, hang_s: float = 10.0
+) -> AsyncIterator[Rates]:
     """Patient by default: how long an answer takes on a busy machine is not these tests' subject."""
-    rates = Rates(url, process, answer_s=answer_s)
+    rates = Rates(url, process, answer_s=answer_s, hang_s=hang_s)
     await rates.start()
     try:
         yield rates
@@ -233,7 +235,7 @@ async def test_alone_each_process_grants_its_share_of_what_is_left(valkey_url: s
 
 async def test_a_server_that_hangs_is_not_waited_for_and_is_found_again(caplog: pytest.LogCaptureFixture) -> None:
     with own_server() as (server, pid):
-        async with sharing(server.url, answer_s=0.005) as rates:
+        async with sharing(server.url, answer_s=0.005, hang_s=0.25) as rates:
             key = subject()
             await granted(rates, key, tries=2)
             psutil.Process(pid).suspend()
