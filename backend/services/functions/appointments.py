@@ -127,6 +127,18 @@ async def by_id(scene: Scene, appointment_id: UUID) -> Found:
     return Found(*row)
 
 
+async def of_id(scene: Scene, given: str) -> Found | None:
+    """The one of this id, whatever became of it, if the caller may hear of it: it is the line's, or this call's."""
+    try:
+        row = await scene.connection.fetchrow(BY_ID, scene.company_id, UUID(given))
+    except ValueError:
+        return None
+    found = None if row is None else Found(*row)
+    if found is None or found.call_id == scene.entered.call_id:
+        return found
+    return found if found.customer_id in {person.id for person in await scene.line()} else None
+
+
 async def of_people(scene: Scene, people: Sequence[Person]) -> list[Found]:
     """The coming ones of these customers."""
     if not people:
@@ -159,8 +171,8 @@ async def meant(scene: Scene, start_argument: str) -> Found:
     when = scene.arguments.moment(start_argument)
     found: list[Found] = []
     if given_id is not None:
-        own = [*await visible(scene, None), *await of_call(scene)]
-        found = [one for one in own if str(one.id) == given_id.lower()][:1]
+        own = await of_id(scene, given_id)
+        found = [] if own is None else [own]
     if not found and when is not None:
         found = [one for one in await visible(scene, name) if one.starts_at == _at(when, one.time_zone)]
         if not found and name is not None:

@@ -14,7 +14,7 @@ from backend.services.booking import BookingRequest, Refused, book
 from backend.services.catalogue import Service
 from backend.services.customers import caller, find_or_create
 from backend.services.functions import wording
-from backend.services.functions.appointments import Found, by_id, meant, of_call, visible
+from backend.services.functions.appointments import Found, by_id, meant, of_call, of_id
 from backend.services.functions.offers import declined, wanted_at
 from backend.services.functions.refusals import Declined, FunctionRefusal
 from backend.services.functions.scene import Answer, Scene, did
@@ -46,8 +46,9 @@ class Attendee:
 
 async def book_appointment(scene: Scene) -> Answer:
     """Book a slot, or keep it for five minutes, or book what was kept. Raises Declined."""
-    if scene.arguments.text("appointment") is not None:
-        return await _confirm(scene, await _held(scene))
+    held = scene.arguments.text("appointment")
+    if held is not None:
+        return await _confirm(scene, await _held(scene, held))
     service, branch, staff = await scene.service(), await scene.branch(), await scene.staff()
     starts_at = wanted_at(scene, branch.time_zone)
     # A refused wish leaves a customer and a request to call back, for callers who have hung up. This one is told.
@@ -128,13 +129,12 @@ async def cancel_appointment(scene: Scene) -> Answer:
     return {"ok": True, **answer, "message": wording.CANCELLED.say(scene.language, present.words(scene))}
 
 
-async def _held(scene: Scene) -> Found:
+async def _held(scene: Scene, given: str) -> Found:
     """The kept slot that is to be booked. Raises Declined."""
-    given = scene.arguments.text("appointment")
-    for one in [*await of_call(scene), *await visible(scene, scene.arguments.name())]:
-        if given is not None and str(one.id) == given.lower():
-            return one
-    raise Declined(FunctionRefusal.APPOINTMENT_UNKNOWN)
+    found = await of_id(scene, given)
+    if found is None:
+        raise Declined(FunctionRefusal.APPOINTMENT_UNKNOWN)
+    return found
 
 
 async def _confirm(scene: Scene, held: Found) -> Answer:
