@@ -569,51 +569,60 @@ declare
     fee integer;
     tries integer := 0;
 begin
-    select * into present from appointments a where a.company_id = company and a.id = appointment;
-    if found then
-        perform lock_staff(appointment_staff(present) || candidates);
-    end if;
-    select * into present from appointments a where a.company_id = company and a.id = appointment for update;
-    fee := late_fee(present, policy, coalesce(asked_at, clock_timestamp()));
-    result := case
-        when present.id is null then 'not_found'
-        when present.version <> expected_version then 'stale'
-        when not appointment_event_allowed('rescheduled', present.status) then 'not_allowed'
-        when calendar_seen <> (select c.calendar_version from companies c where c.id = company) then 'calendar_changed'
-        when fee < 0 then 'policy'
-        else 'done'
-    end;
-    if result = 'done' then
-        perform let_go_of_holds(company, candidates,
-                                wanted_at - make_interval(mins => present.buffer_before_min),
-                                wanted_at + (present.ends_at - present.starts_at)
-                                    + make_interval(mins => present.buffer_after_min));
-        result := 'slot_taken';
-        while tries <= cardinality(candidates) loop
-            tries := tries + 1;
-            select * into chosen from choose_staff(
-                company, candidates, candidate_roles, appointment_staff(present), present.service_id, capacity_,
-                part_roles, part_from, part_minutes, present.buffer_before_min, present.buffer_after_min, wanted_at,
-                present.time_zone, present.id);
-            exit when chosen.staff is null;
-            event_data := jsonb_build_object(
-                'starts_at', wanted_at, 'ends_at', wanted_at + (present.ends_at - present.starts_at),
-                'staff_id', chosen.staff[1], 'seat', chosen.seat, 'capacity', capacity_,
-                'parts', appointment_parts(chosen.staff, part_roles, part_from, part_minutes),
-                'offered', slot_offered(wanted_at, present.time_zone, tz_version));
-            if fee > 0 then
-                event_data := event_data || jsonb_build_object('fee_cents', present.fee_cents + fee);
-            end if;
-            begin
-                perform append_appointment_event(present, 'rescheduled', actor, event_data, clock_timestamp());
-                result := 'done';
-                exit;
-            exception when exclusion_violation then
-                null;
-            end;
-        end loop;
+    -- As in a booking: who does not get it lets go of all locks at once.
+    begin
         select * into present from appointments a where a.company_id = company and a.id = appointment;
-    end if;
+        if found then
+            perform lock_staff(appointment_staff(present) || candidates);
+        end if;
+        select * into present from appointments a where a.company_id = company and a.id = appointment for update;
+        fee := late_fee(present, policy, coalesce(asked_at, clock_timestamp()));
+        result := case
+            when present.id is null then 'not_found'
+            when present.version <> expected_version then 'stale'
+            when not appointment_event_allowed('rescheduled', present.status) then 'not_allowed'
+            when calendar_seen <> (select c.calendar_version from companies c where c.id = company)
+                then 'calendar_changed'
+            when fee < 0 then 'policy'
+            else 'done'
+        end;
+        if result = 'done' then
+            perform let_go_of_holds(company, candidates,
+                                    wanted_at - make_interval(mins => present.buffer_before_min),
+                                    wanted_at + (present.ends_at - present.starts_at)
+                                        + make_interval(mins => present.buffer_after_min));
+            result := 'slot_taken';
+            while tries <= cardinality(candidates) loop
+                tries := tries + 1;
+                select * into chosen from choose_staff(
+                    company, candidates, candidate_roles, appointment_staff(present), present.service_id, capacity_,
+                    part_roles, part_from, part_minutes, present.buffer_before_min, present.buffer_after_min, wanted_at,
+                    present.time_zone, present.id);
+                exit when chosen.staff is null;
+                event_data := jsonb_build_object(
+                    'starts_at', wanted_at, 'ends_at', wanted_at + (present.ends_at - present.starts_at),
+                    'staff_id', chosen.staff[1], 'seat', chosen.seat, 'capacity', capacity_,
+                    'parts', appointment_parts(chosen.staff, part_roles, part_from, part_minutes),
+                    'offered', slot_offered(wanted_at, present.time_zone, tz_version));
+                if fee > 0 then
+                    event_data := event_data || jsonb_build_object('fee_cents', present.fee_cents + fee);
+                end if;
+                begin
+                    perform append_appointment_event(present, 'rescheduled', actor, event_data, clock_timestamp());
+                    result := 'done';
+                    exit;
+                exception when exclusion_violation then
+                    null;
+                end;
+            end loop;
+            if result = 'slot_taken' then
+                raise exception using errcode = 'AP001', message = result;
+            end if;
+            select * into present from appointments a where a.company_id = company and a.id = appointment;
+        end if;
+    exception when sqlstate 'AP001' then
+        result := 'slot_taken';
+    end;
     return query
         select result, present.version, present.status, present.staff_id, present.starts_at, present.ends_at,
                present.fee_cents, s.cancel_hours, s.cancel_fee_cents
