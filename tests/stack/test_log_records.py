@@ -36,7 +36,7 @@ def restored() -> Iterator[None]:
     [
         ("Authorization: Bearer abcdef.ghi-jkl", "Authorization: Bearer ***"),
         ("uses sk_live_a1b2c3d4e5", "uses sk_***"),
-        ("token ap_live_12345678_abcdefgh", "token ap_***"),
+        ("token ap_live_12345678_abcdefgh", "token ap_live_***"),
         ("key_0123456789abcdef", "key_***"),
         ("redis://user:hunter22@cache:6379/0", "redis://user:***@cache:6379/0"),
         ("called +493012345678 twice", "called +49•••78 twice"),
