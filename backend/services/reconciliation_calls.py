@@ -157,8 +157,11 @@ class _Work:
                 row["company_id"]
                 for row in await connection.fetch("select company_id from provider_accounts('retell')")
             }
+        dealt_with = {difference.subject for difference in self.run.report.differences}
         for row in rows:
             company_id: UUID = row["company_id"]
+            if row["provider_call_id"] in dealt_with:
+                continue
             if self.only is not None and company_id != self.only:
                 continue
             if self.account.company_id is None and company_id in own:

@@ -232,7 +232,7 @@ async def test_any_order_and_any_duplicate_ends_in_the_same_state(calendar: Cale
     in_order = list(range(len(events)))
     expected = await end(0, in_order)
     assert len(expected) == 1
-    for turn in range(1, 9):
+    for turn in range(1, 7):
         order = in_order + dice.sample(in_order, 2)
         dice.shuffle(order)
         assert await end(turn, order) == expected, [events[index][:2] for index in order]
@@ -376,12 +376,11 @@ async def test_an_event_type_of_a_service_takes_whoever_offers_it(calendar: Cale
     assert rows == [{"slug": "anna"}]
 
 
-@pytest.mark.parametrize("event", ["OOO_CREATED", "BOOKING_PAID", "FORM_SUBMITTED"])
-async def test_events_that_mean_nothing_here_are_kept_and_counted_as_ignored(calendar: Calendar, event: str) -> None:
-    folded = await calendar.told(event)
-    assert folded == BookingFold(None)
-    assert await calendar.rows("select event, state from webhook_inbox where company_id = $1") == [
-        {"event": event, "state": "ignored"}
+async def test_events_that_mean_nothing_here_are_kept_and_counted_as_ignored(calendar: Calendar) -> None:
+    for event in ("OOO_CREATED", "BOOKING_PAID", "FORM_SUBMITTED"):
+        assert await calendar.told(event) == BookingFold(None)
+    assert await calendar.rows("select state, count(*) from webhook_inbox where company_id = $1 group by state") == [
+        {"state": "ignored", "count": 3}
     ]
 
 

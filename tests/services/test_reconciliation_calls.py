@@ -297,10 +297,12 @@ async def test_calls_that_go_on_for_long_end_as_the_provider_says(scene: Scene) 
 
 
 async def test_a_dry_run_says_what_it_would_do_and_does_nothing(scene: Scene) -> None:
-    scene.fake.add(call_of("call_1", ms(30)))
+    scene.fake.add(call_of("call_1", ms(30)), call_of("call_2", ms(20)))
+    await scene.deliver("call_started", ongoing("call_2", ms(20)))
+    await scene.fold("call_2")
     report = await scene.reconcile(is_dry=True, cause=RunCause.COMMAND)
-    assert kinds(report) == [(DifferenceKind.CALL_MISSING, "call_1")]
-    assert (await scene.inbox(), await scene.noted()) == ([], [])
+    assert kinds(report) == [(DifferenceKind.CALL_MISSING, "call_1"), (DifferenceKind.END_MISSING, "call_2")]
+    assert (await scene.inbox(), await scene.noted()) == (["call_started:call_2"], [])
     assert await scene.setup.fetchval("select count(*) from reconciliation_runs") == 0
 
 
