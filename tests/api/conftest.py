@@ -22,6 +22,7 @@ from backend.api.limit_table import LimitFigures
 from backend.api.server import serve
 from backend.postgres.address import PostgresAddress, Role
 from backend.providers.calcom.signature import sign as sign_calcom
+from backend.valkey.rates import Rates
 from tests.databases import OpenConnection, OwnConnection, SuperuserConnection
 
 RETELL_KEY = "key_tests_0123456789abcdef"
@@ -190,6 +191,12 @@ async def superuser(superuser_connection: SuperuserConnection) -> OwnConnection:
     connection = await superuser_connection()
     await connection.execute("set search_path = askpro, public")
     return connection
+
+
+@pytest.fixture
+def still_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For limits that no Valkey shares, time stands still: nothing refills, however slow the machine is."""
+    monkeypatch.setattr(Rates, "_now_us", lambda _rates: 10**15)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], limit_s: float = 10.0) -> None:

@@ -53,6 +53,7 @@ async def kept(connection: OwnConnection) -> int:
 # Deliveries
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_failing_signatures_are_limited_and_verified_deliveries_of_the_same_address_are_not(
     start_api: StartApi, company: uuid.UUID, superuser: OwnConnection
 ) -> None:
@@ -77,6 +78,7 @@ async def test_failing_signatures_are_limited_and_verified_deliveries_of_the_sam
     assert (await api.ask_inbound(from_number="+491701234567", to_number="+493012345678")).status_code == 200
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_what_comes_beyond_the_limit_is_counted_but_not_kept(
     start_api: StartApi, company: uuid.UUID, superuser: OwnConnection
 ) -> None:
@@ -95,6 +97,7 @@ async def test_what_comes_beyond_the_limit_is_counted_but_not_kept(
     assert await kept(superuser) == 5
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_bodies_that_are_too_large_count_as_unverified(start_api: StartApi) -> None:
     api = await start_api(limits=FEW)
     head = {"content-length": str(BODY_LIMIT + 1)}
@@ -124,6 +127,7 @@ async def test_all_processes_share_a_limit(
     assert ready["limits"]["mode"] == "shared"
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_without_valkey_the_api_is_ready_and_says_that_limits_are_its_own(start_api: StartApi) -> None:
     api = await start_api(valkey_url="unix:///nowhere/valkey", limits=FEW)
     answer = await api.client.get("/readyz")
@@ -144,6 +148,7 @@ async def test_without_valkey_the_api_is_ready_and_says_that_limits_are_its_own(
 # Senders
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_a_sender_cannot_choose_the_address_it_is_counted_by(start_api: StartApi) -> None:
     api = await start_api(limits=FEW)
     answers = Counter[int]()
@@ -153,6 +158,7 @@ async def test_a_sender_cannot_choose_the_address_it_is_counted_by(start_api: St
     assert answers == {401: 5, 429: 3}
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_behind_a_trusted_proxy_the_address_that_it_saw_counts_and_not_what_it_was_told(
     start_api: StartApi,
 ) -> None:
@@ -246,6 +252,7 @@ def as_caller(token: str, company: uuid.UUID) -> dict[str, str]:
     return {"token": token, "company": str(company)}
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_a_token_a_company_and_its_routes_have_limits_of_their_own() -> None:
     rule = Rule(
         method="*",
@@ -326,6 +333,7 @@ async def test_who_finds_no_place_is_told_when_to_come_back_and_the_place_is_giv
         assert 3 <= int(shed.headers["retry-after"]) <= 10
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_a_route_that_no_row_names_is_limited_too(start_api: StartApi) -> None:
     api = await start_api(limits=FEW, trusted_proxies=("127.0.0.1",))
     headers = {"x-forwarded-for": somewhere()}

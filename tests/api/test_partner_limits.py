@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import httpx
+import pytest
 
 from backend.api.limit_table import LimitFigures
 from backend.domain.vocabulary import TokenScope
@@ -41,6 +42,7 @@ def agent_of(api: Api) -> Agent:
     return Agent(deliver).calling(to_number=NUMBER)
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_writes_reads_and_reports_of_a_token_are_counted_apart_and_all_of_a_company_together(
     start_api: StartApi, setup: OwnConnection
 ) -> None:
@@ -66,6 +68,7 @@ async def test_writes_reads_and_reports_of_a_token_are_counted_apart_and_all_of_
         assert others == [200, 200, 429], "fourteen in all for the company"
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_what_is_refused_inside_a_route_says_where_the_token_stands_too(
     start_api: StartApi, setup: OwnConnection
 ) -> None:
@@ -76,6 +79,7 @@ async def test_what_is_refused_inside_a_route_says_where_the_token_stands_too(
         assert missing.headers.get_list("ratelimit") == ['"token-read";r=5;t=10, "company";r=13;t=5']
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_tokens_that_are_not_good_are_limited_and_a_good_one_of_the_same_address_is_not(
     start_api: StartApi, setup: OwnConnection
 ) -> None:
