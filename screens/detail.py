@@ -41,7 +41,7 @@ class Entry:
     key: str
     at: float
     kind: str
-    """call, webhook, job, appointment, customer, callback, event, run: the first five can be opened."""
+    """call, webhook, job, appointment, customer, callback, event, message, run: the first five can be opened."""
     id: str
     what: str
     state: str
@@ -68,6 +68,7 @@ TONES = {
     "held": Tone.CRIT,
     "retry": Tone.WARN,
     "quarantined": Tone.WARN,
+    "refused": Tone.CRIT,
     "cancelled": Tone.WARN,
     "no_show": Tone.WARN,
     "error": Tone.CRIT,

@@ -18,6 +18,7 @@ from backend.watch.snapshots import (
 from screens.base import ConsoleScreen
 from screens.pulse_panels import (
     Trails,
+    callback_pieces,
     change_lines,
     company_lines,
     feel_lines,
@@ -128,11 +129,13 @@ def page_lines(snapshots: dict[str, Snapshot], width: int, height: int, trails: 
     roomy = height >= 34
     if width >= WIDE and business:
         right = width - width * 3 // 5 - 2
-        left_lines = titled(attention, finding_lines(findings, width * 3 // 5, room, KEYS), width * 3 // 5)
+        left_lines = titled(
+            attention, finding_lines(findings, width * 3 // 5, room, KEYS), width * 3 // 5, callback_pieces(business)
+        )
         right_lines = titled("Changed", change_lines(business, right, room), right)
         lines += _gap(roomy) + side_by_side(left_lines, right_lines, width * 3 // 5)
     else:
-        lines += titled(attention, finding_lines(findings, width, room, KEYS), width)
+        lines += titled(attention, finding_lines(findings, width, room, KEYS), width, callback_pieces(business))
     lines += _gap(roomy and width >= WIDE) + _traffic(business, queues, width, height)
     stores = store_lines(database, fleet, width, trails)
     if stores:

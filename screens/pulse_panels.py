@@ -324,6 +324,19 @@ def _node_figures(node: NodeRow) -> list[tuple[Piece, ...]]:
     ]
 
 
+def callback_pieces(business: BusinessSnapshot | None) -> Content:
+    """Customers who are to be called back: how many, how many too late already, and how soon the next one is due."""
+    figures = business.callbacks if business else None
+    if business is None or figures is None or not figures.open:
+        return ()
+    pieces = [Piece(f"call back {count_text(figures.open)}", Tone.DIM)]
+    if figures.overdue:
+        pieces.append(Piece(f", {count_text(figures.overdue)} overdue", Tone.WARN))
+    if figures.next_at is not None:
+        pieces.append(Piece(f", next in {age_text(figures.next_at - business.taken_at)}", Tone.DIM))
+    return pieces
+
+
 def company_lines(business: BusinessSnapshot, width: int, most: int) -> list[Line]:
     """Today by company: calls, bookings, revenue."""
     name = max(12, min(40, width - 32))

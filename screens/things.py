@@ -16,7 +16,7 @@ from widgets.pieces import Content, Piece, Tone
 if TYPE_CHECKING:
     from textual.app import App
 
-    from backend.watch.details import CalendarDetail, Callback, Delivery, Details, Moment, Run
+    from backend.watch.details import CalendarDetail, Callback, Delivery, Details, Moment, Notified, Run
     from backend.watch.snapshots import AppointmentRow, CallRow
 
 
@@ -66,8 +66,14 @@ def _appointment_entry(row: AppointmentRow) -> Entry:
 
 
 def _callback_entry(row: Callback) -> Entry:
-    what = f"{row.reason.replace('_', ' ')}, due {day_text(row.due_at)}"
+    settled = f", {row.closed_by}: {row.note}".rstrip(": ") if row.closed_by else ""
+    what = f"{row.reason.replace('_', ' ')}, due {day_text(row.due_at)}{settled}"
     return Entry(f"callback {row.id}", row.created_at, "callback", "", what, row.state)
+
+
+def _told(row: Notified) -> str:
+    kind = row.kind.replace("_", " ")
+    return f"{kind}: {hide_numbers(row.detail)}" if row.detail else kind
 
 
 def _moment_entry(index: int, moment: Moment) -> Entry:
@@ -187,6 +193,10 @@ class AppointmentScreen(DetailScreen):
                 event.kind,
             )
             for event in found.events
+        ]
+        entries += [
+            Entry(f"told {index}", told.at, "message", "", _told(told), told.state)
+            for index, told in enumerate(found.notified)
         ]
         if row.customer_id:
             entries.append(Entry("customer", row.created_at, "customer", row.customer_id, row.customer, ""))

@@ -78,6 +78,18 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     due_at: float
     created_at: float
+    closed_by: str = ""
+    note: str = ""
+
+
+class Notified(msgspec.Struct, frozen=True, kw_only=True):
+    """What a customer was told of an appointment, or why not."""
+
+    kind: str
+    state: str
+    detail: str
+    """The channel's answer, or the reason."""
+    at: float
 
 
 class AppointmentHappened(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +193,8 @@ class AppointmentDetail(msgspec.Struct, frozen=True, kw_only=True):
     """In their order, at most 200."""
     calendar: CalendarDetail | None = None
     """None when it is not written to any."""
+    notified: tuple[Notified, ...] = ()
+    """In their order, at most 50."""
 
 
 class JobDetail(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,8 @@ _DELIVERY = """json_build_object(
 _CALLBACK = """json_build_object(
             'id', r.id, 'reason', left(r.reason, 200), 'name', left(r.name, 200),
             'phone', coalesce(left(r.phone, 64), ''), 'state', r.state, 'due_at', date_part('epoch', r.due_at),
-            'created_at', date_part('epoch', r.created_at))"""
+            'created_at', date_part('epoch', r.created_at), 'closed_by', coalesce(left(r.closed_by, 200), ''),
+            'note', left(r.note, 500))"""
 
 _EVENT = """json_build_object(
             'version', e.version, 'kind', e.kind, 'actor', left(e.actor, 200),
@@ -152,7 +153,12 @@ select json_build_object(
         from calendar_sync k where k.company_id = a.company_id and k.appointment_id = a.id),
     'events', (select coalesce(json_agg({event} order by e.version), '[]')
         from (select * from appointment_events where company_id = a.company_id and appointment_id = a.id
-              order by version desc limit 200) e))
+              order by version desc limit 200) e),
+    'notified', (select coalesce(json_agg(json_build_object(
+            'kind', n.kind, 'state', n.state, 'detail', left(n.detail, 500),
+            'at', date_part('epoch', coalesce(n.decided_at, n.created_at))) order by n.created_at), '[]')
+        from (select * from notifications where company_id = a.company_id and appointment_id = a.id
+              order by created_at desc limit 50) n))
 from appointments a
         {appointment_joins}
 where a.id = $1

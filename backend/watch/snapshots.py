@@ -390,6 +390,16 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     what: str
 
 
+class CallbackFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Customers who are to be called back."""
+
+    open: int
+    overdue: int
+    """Of these."""
+    next_at: float | None
+    """Until when the next one is promised that is not overdue; None when there is none."""
+
+
 class BusinessSnapshot(Snapshot, frozen=True, kw_only=True):
     """What customers feel and what the business earns: every figure of the report's monitoring section."""
 
@@ -422,6 +432,7 @@ class BusinessSnapshot(Snapshot, frozen=True, kw_only=True):
     """Newest first, at most 20."""
     watching_ratio: float | None = None
     """Cost of watching: the publisher's CPU, of one core."""
+    callbacks: CallbackFigures | None = None
 
 
 DOMAINS: dict[str, type[Snapshot]] = {

@@ -14,6 +14,7 @@ from backend.watch.snapshots import (
     AppointmentRow,
     AppointmentsSnapshot,
     BusinessSnapshot,
+    CallbackFigures,
     CallsSnapshot,
     DatabaseSnapshot,
     FleetSnapshot,
@@ -319,6 +320,14 @@ def fleet(snapshot: FleetSnapshot, rows: int) -> list[str]:
     return lines
 
 
+def callback_lines(figures: CallbackFigures | None) -> list[str]:
+    """Customers who are to be called back."""
+    if figures is None:
+        return []
+    next_one = NONE if figures.next_at is None else f"{datetime.fromtimestamp(figures.next_at, ZONE):%a %d %b %H:%M}"
+    return [f"to call back {figures.open}, overdue {figures.overdue}, next due {next_one}"]
+
+
 def business(snapshot: BusinessSnapshot, rows: int) -> list[str]:
     """What customers feel and what the business earns."""
     last_week = UNKNOWN if snapshot.bookings_per_min_last_week is None else f"{snapshot.bookings_per_min_last_week:.1f}"
@@ -333,6 +342,7 @@ def business(snapshot: BusinessSnapshot, rows: int) -> list[str]:
         f"errors {ratio(snapshot.error_ratio)}   median call {seconds(snapshot.median_call_s)}   "
         f"revenue today {money(snapshot.revenue_today_cents)}, calls cost {money(snapshot.call_cost_today_cents)}, "
         f"{request} for each webhook   watching costs {ratio(snapshot.watching_ratio)} of a core",
+        *callback_lines(snapshot.callbacks),
         *table(
             ("company", "name", "calls", "booked", "revenue"),
             [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from backend.watch.snapshots import Change, CompanyRow, Snapshot, Timing, Trend
+from backend.watch.snapshots import CallbackFigures, Change, CompanyRow, Snapshot, Timing, Trend
 from screens.pulse import page_lines
 from screens.pulse_panels import Trails
 from tests.screens.consoles import GivenReader, console
@@ -54,6 +54,14 @@ def test_no_line_is_wider_than_the_page(width: int, height: int) -> None:
 def test_the_verdict_is_on_the_page_whatever_its_size(width: int, height: int) -> None:
     shown = text_of(page_lines(busy(), width, height, Trails())[:height])
     assert "✖ notifications" in shown
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES[:3])
+def test_who_is_to_be_called_back_stands_beside_what_needs_you(width: int, height: int) -> None:
+    figures = CallbackFigures(open=3, overdue=1, next_at=NOW + 720)
+    snapshots = {**busy(), "business": business(callbacks=figures)}
+    assert "call back 3, 1 overdue, next in 12 m" in text_of(page_lines(snapshots, width, height, Trails()))
+    assert "call back" not in text_of(page_lines(busy(), width, height, Trails()))
 
 
 def test_a_system_that_is_well_has_no_colour_but_its_trends() -> None:

@@ -17,7 +17,7 @@ from backend.watch.collect import Sources, appointments, business, calls, databa
 from backend.watch.collect.rows import WHOLE_S, is_due
 from backend.watch.collect.take import take
 from backend.watch.connection import Connection, open_watch_connection
-from backend.watch.snapshots import DOMAINS, CallsSnapshot
+from backend.watch.snapshots import DOMAINS, CallbackFigures, CallsSnapshot
 from tests.databases import OpenConnection
 from tests.watch.scenery import Scenery, ago, reject, within
 
@@ -448,6 +448,21 @@ async def test_business_compares_bookings_with_last_week(watch: Connection, scen
     assert known.bookings_per_min_last_week == 1 / 15
     assert sum(known.bookings.values) == 3
     assert len(known.bookings.values) == 60
+
+
+async def test_business_tells_who_is_to_be_called_back(watch: Connection, scenery: Scenery) -> None:
+    assert (await business.collect(watch, Sources())).callbacks == CallbackFigures(open=0, overdue=0, next_at=None)
+    await scenery.setup.execute(
+        "insert into callback_requests (company_id, reason, due_at, state) "
+        "select $1, 'x', now() + make_interval(mins => item.minutes), item.state "
+        "from (values (-5, 'open'), (20, 'open'), (50, 'open'), (-9, 'done')) item (minutes, state)",
+        scenery.company,
+    )
+    figures = (await business.collect(watch, Sources())).callbacks
+    assert figures is not None
+    assert (figures.open, figures.overdue) == (3, 1)
+    assert figures.next_at is not None
+    assert within(figures.next_at - datetime.now(UTC).timestamp(), 1200, 60)
 
 
 async def test_business_tells_money_success_and_effect(

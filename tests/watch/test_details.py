@@ -68,6 +68,22 @@ async def test_an_appointment_shows_its_calendar(details: Details, scenery: Scen
     )
 
 
+async def test_an_appointment_shows_what_its_customer_was_told(details: Details, scenery: Scenery) -> None:
+    appointment = await scenery.appointment(customer=await scenery.customer())
+    await scenery.setup.execute(
+        "insert into notifications (company_id, appointment_id, kind, occasion, state, detail, decided_at) values "
+        "($1, $2, 'confirmed', 1, 'sent', '250 queued', now()), ($1, $2, 'reminder_2h', 2, 'waiting', '', null)",
+        scenery.company,
+        appointment,
+    )
+    detail = await details.appointment(str(appointment))
+    assert detail is not None
+    assert [(told.kind, told.state, told.detail) for told in detail.notified] == [
+        ("confirmed", "sent", "250 queued"),
+        ("reminder_2h", "waiting", ""),
+    ]
+
+
 async def test_a_customer_shows_calls_and_appointments(details: Details, scenery: Scenery) -> None:
     anna = await scenery.customer()
     other = await scenery.customer("Bert", "Braun", "+4915100000000")

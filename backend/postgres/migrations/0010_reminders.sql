@@ -47,6 +47,7 @@ create policy across on notifications for select to askpro_watch, askpro_console
 create policy setup on notifications to askpro_setup using (true) with check (true);
 grant select on notifications to askpro_api;
 grant select, insert, update on notifications to askpro_worker;
+grant insert on notifications to askpro_setup;
 
 -- What a company wants to be sent: the words of its declaration, or the usual ones.
 create function company_sends(settings jsonb) returns jsonb

@@ -9,7 +9,7 @@ import msgspec
 from backend.valkey.client import ValkeyUnavailable
 from backend.watch.collect import Sources
 from backend.watch.connection import Connection
-from backend.watch.snapshots import BusinessSnapshot, Change, CompanyRow, Timing, Trend
+from backend.watch.snapshots import BusinessSnapshot, CallbackFigures, Change, CompanyRow, Timing, Trend
 from backend.watch.timings import error_ratio, read_reports, timing_rows
 
 CHANGES = 20
@@ -88,6 +88,10 @@ select json_build_object(
     'revenue_today_cents', (select coalesce(sum(revenue_cents), 0) from booked),
     'call_cost_today_cents', (select coalesce(sum(cost_cents), 0) from called),
     'accepted_today', (select count(*) from webhook_inbox where received_at >= (select midnight from bounds)),
+    'callbacks', (select json_build_object(
+            'open', count(*), 'overdue', count(*) filter (where due_at < now()),
+            'next_at', date_part('epoch', min(due_at) filter (where due_at >= now())))
+        from callback_requests where state = 'open'),
     'changes', (select coalesce(json_agg(restarts order by at desc), '[]') from restarts))
 """
 
@@ -109,6 +113,7 @@ class Answer(msgspec.Struct, frozen=True):
     revenue_today_cents: int
     call_cost_today_cents: int
     accepted_today: int
+    callbacks: CallbackFigures
     changes: tuple[Change, ...]
 
 
@@ -158,6 +163,7 @@ async def collect(connection: Connection, sources: Sources) -> BusinessSnapshot:
         error_ratio=failed,
         changes=latest_changes((*answer.changes, *sources.changes, *remembered), now),
         watching_ratio=sources.watching_ratio,
+        callbacks=answer.callbacks,
     )
 
 
