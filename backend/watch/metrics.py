@@ -80,6 +80,39 @@ def appointments(snapshot: AppointmentsSnapshot) -> list[str]:
     ]
 
 
+def calendars(snapshot: QueuesSnapshot) -> list[str]:
+    """Figures of calendars and of the providers that are called."""
+    return [
+        *gauge("askpro_calendar_pending", "Appointments not yet written to their calendar.", snapshot.calendar_pending),
+        *gauge("askpro_calendar_failed", "Appointments that the calendar refused.", snapshot.calendar_failed),
+        *gauge("askpro_calendar_oldest_seconds", "Age of the oldest pending.", snapshot.calendar_oldest_s or 0.0),
+        *family(
+            "askpro_provider_breaker_open",
+            "gauge",
+            "1 while calls to a provider are held back.",
+            [({"provider": row.provider}, int(row.breaker != "closed")) for row in snapshot.providers],
+        ),
+        *family(
+            "askpro_provider_p99_seconds",
+            "gauge",
+            "Time for an answer of the provider's slowest endpoint, 99 of 100.",
+            [({"provider": row.provider}, row.p99_s) for row in snapshot.providers],
+        ),
+        *family(
+            "askpro_reconciliation_open",
+            "gauge",
+            "Differences from a provider about which somebody has to decide.",
+            [({"provider": row.provider}, row.open) for row in snapshot.reconciled],
+        ),
+        *family(
+            "askpro_reconciliation_age_seconds",
+            "gauge",
+            "Since everything was last compared with a provider.",
+            [({"provider": row.provider}, row.done_s) for row in snapshot.reconciled],
+        ),
+    ]
+
+
 def queues(snapshot: QueuesSnapshot) -> list[str]:
     """Figures of queues, job types and the intake."""
     rows = snapshot.queues
@@ -125,33 +158,7 @@ def queues(snapshot: QueuesSnapshot) -> list[str]:
         *family("askpro_messaging_wait_duration_seconds", "gauge", "Wait before a job ran, 15 minutes.", waits),
         *gauge("askpro_inbox_waiting", "Deliveries without effect yet.", snapshot.inbox_waiting),
         *gauge("askpro_inbox_oldest_seconds", "Age of the oldest of them.", snapshot.inbox_oldest_s or 0.0),
-        *gauge("askpro_calendar_pending", "Appointments not yet written to their calendar.", snapshot.calendar_pending),
-        *gauge("askpro_calendar_failed", "Appointments that the calendar refused.", snapshot.calendar_failed),
-        *gauge("askpro_calendar_oldest_seconds", "Age of the oldest pending.", snapshot.calendar_oldest_s or 0.0),
-        *family(
-            "askpro_provider_breaker_open",
-            "gauge",
-            "1 while calls to a provider are held back.",
-            [({"provider": row.provider}, int(row.breaker != "closed")) for row in snapshot.providers],
-        ),
-        *family(
-            "askpro_provider_p99_seconds",
-            "gauge",
-            "Time for an answer of the provider's slowest endpoint, 99 of 100.",
-            [({"provider": row.provider}, row.p99_s) for row in snapshot.providers],
-        ),
-        *family(
-            "askpro_reconciliation_open",
-            "gauge",
-            "Differences from a provider about which somebody has to decide.",
-            [({"provider": row.provider}, row.open) for row in snapshot.reconciled],
-        ),
-        *family(
-            "askpro_reconciliation_age_seconds",
-            "gauge",
-            "Since everything was last compared with a provider.",
-            [({"provider": row.provider}, row.done_s) for row in snapshot.reconciled],
-        ),
+        *calendars(snapshot),
         *gauge("askpro_inbox_quarantined", "Deliveries without a known tenant.", snapshot.quarantined),
         *gauge("askpro_inbox_accepted_last_hour", "Deliveries accepted within an hour.", snapshot.accepted_1h),
         *family(
