@@ -5,7 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("intake", "booking", "availability", "queue", "watch", "on_screen", "table", "find_jobs")
+BENCHMARKS = (
+    "intake",
+    "booking",
+    "availability",
+    "queue",
+    "watch",
+    "on_screen",
+    "table",
+    "find_jobs",
+    "limits",
+    "gate",
+    "bodies",
+)
 
 
 def main(names: list[str]) -> int:
