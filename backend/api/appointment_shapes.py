@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field, StrictBool
 
-from backend.api.pages import LARGEST_PAGE, PAGE
+from backend.api.pages import LARGEST_PAGE, PAGE, Cursor
 from backend.api.values import Cents, Email, Given, Moment, Name, Phone, Slug, Told, local, read_whole
 from backend.domain.vocabulary import AppointmentEvent, AppointmentSource, AppointmentStatus
 from backend.services.appointment_records import AppointmentRecord, EventRecord
@@ -71,14 +71,14 @@ class AppointmentQuery(Given):
     customer_id: UUID | None = None
     call_id: UUID | None = None
     limit: int = Field(PAGE, ge=1, le=LARGEST_PAGE)
-    cursor: str | None = Field(None, max_length=500, description="From `next` of the page before.")
+    cursor: Cursor | None = None
 
 
 class EventQuery(Given):
     """Which events."""
 
     limit: int = Field(PAGE, ge=1, le=LARGEST_PAGE)
-    cursor: str | None = Field(None, max_length=500, description="From `next` of the page before.")
+    cursor: Cursor | None = None
 
 
 class AttendeeShape(Told):

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from backend.api.answers import Visiting, answered, not_modified, page_answer, problems, requires
 from backend.api.conditions import IfNoneMatch, is_unchanged
-from backend.api.pages import LARGEST_PAGE, PAGE, Page
+from backend.api.pages import LARGEST_PAGE, PAGE, Cursor, Page
 from backend.api.problems import Problem
 from backend.api.values import Given, Moment, Told
 from backend.domain.vocabulary import CallOutcome, CallStatus, Sentiment, TokenScope
@@ -62,7 +62,7 @@ class CallQuery(Given):
     outcome: CallOutcome | None = None
     customer_id: UUID | None = None
     limit: int = Field(PAGE, ge=1, le=LARGEST_PAGE)
-    cursor: str | None = Field(None, max_length=500, description="From `next` of the page before.")
+    cursor: Cursor | None = None
 
 
 @router.get(

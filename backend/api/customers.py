@@ -12,7 +12,7 @@ from starlette.responses import Response
 from backend.api.answers import Visiting, answered, not_modified, page_answer, problems, requires
 from backend.api.conditions import IfMatch, IfNoneMatch, expected_version, is_unchanged, require_condition, stale
 from backend.api.idempotency import IdempotencyKey, once
-from backend.api.pages import LARGEST_PAGE, PAGE, Page
+from backend.api.pages import LARGEST_PAGE, PAGE, Cursor, Page
 from backend.api.problems import Problem
 from backend.api.values import Email, Given, Line, Moment, Name, Phone, Slug, Text, Told
 from backend.domain.names import name_key
@@ -96,7 +96,7 @@ class CustomerQuery(Given):
         examples=["Anna W"],
     )
     limit: int = Field(PAGE, ge=1, le=LARGEST_PAGE)
-    cursor: str | None = Field(None, max_length=500, description="From `next` of the page before.")
+    cursor: Cursor | None = None
 
 
 @router.get(

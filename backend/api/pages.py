@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -23,6 +23,9 @@ PAGE = 50
 """Rows of a page unless the client says."""
 
 LARGEST_PAGE = 200
+
+Cursor = Annotated[str, Field(max_length=4_096, description="From `next` of the page before.")]
+"""Where a page begins. Names are part of it, and may be long."""
 
 _MAC_BYTES = 16
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime, timedelta
 
+import httpx
 import pytest
 
 from backend.domain.vocabulary import TokenScope
@@ -188,7 +189,8 @@ async def test_conditions_are_kept(partner: Partner) -> None:
 async def test_pages_neither_repeat_nor_miss_a_row_while_rows_come_and_go(partner: Partner) -> None:
     wanted = [await partner.booked(at(3, hour, minute)) for hour in range(9, 13) for minute in (0, 30)]
     seen: list[str] = []
-    path: str | None = "/api/appointments?limit=3&status=confirmed&status=cancelled"
+    query = httpx.QueryParams({"limit": "3", "status": ["confirmed", "cancelled"], "from": at(1, 0), "branch": "mitte"})
+    path: str | None = f"/api/appointments?{query}"
     late: dict[str, object] = {}
     while path is not None:
         response = await partner.client.get(path)

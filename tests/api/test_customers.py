@@ -66,6 +66,20 @@ async def test_pages_of_customers_are_complete(partner: Partner) -> None:
         assert seen == [f"Kim{number}" for number in range(5)], query
 
 
+async def test_pages_go_on_behind_the_longest_of_names(partner: Partner) -> None:
+    longest = "𝔎ß" * 100
+    for number in range(3):
+        await made(partner, first_name=longest, last_name=longest, phone=f"+4915112345{number}")
+    seen = 0
+    path: str | None = str(httpx.URL("/api/customers", params={"limit": "1", "name": longest[:40]}))
+    while path is not None:
+        response = await partner.client.get(path)
+        assert response.status_code == 200, response.text
+        seen += len(response.json()["items"])
+        path = response.json()["next"]
+    assert seen == 3
+
+
 async def test_a_change_is_based_on_what_is_there(partner: Partner) -> None:
     customer = (await made(partner)).json()
     bare = await patched(partner, customer["id"], None, notes="x")
