@@ -79,6 +79,14 @@ async def test_what_the_server_never_takes_is_refused_in_its_words(place: str, a
     assert server.envelopes == []
 
 
+async def test_no_address_is_kept_of_what_a_server_says() -> None:
+    async with mail_server() as server:
+        server.to_recipient = "550 5.1.1 <juergen@kunde.test>: Recipient address rejected: juergen@kunde.test unknown"
+        with pytest.raises(Refused) as refusal:
+            await channel(server.port).send(MESSAGE)
+    assert str(refusal.value).endswith("550 5.1.1 <…>: Recipient address rejected: <…> unknown")
+
+
 async def test_a_connection_that_is_lost_after_the_text_is_tried_again_with_the_same_id() -> None:
     async with mail_server() as server:
         server.hangs_up_after_text = 1
@@ -147,6 +155,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
     assert len(server.envelopes) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 async def test_a_server_that_does_not_encrypt_gets_neither_password_nor_message() -> None:
     async with mail_server(login=True) as server:
         with refused("no encryption"):

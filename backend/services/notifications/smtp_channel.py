@@ -8,6 +8,7 @@ was sent leaves open whether the server has it; it is sent again with the same M
 from __future__ import annotations
 
 import asyncio
+import re
 import smtplib
 import socket
 import ssl
@@ -37,6 +38,9 @@ OK, FORWARDED = 250, 251
 
 WORDS = 300
 """Characters of a server's answer that are kept."""
+
+
+_SOMEBODY = re.compile(r"<?[^\s<>,;:]+@[^\s<>,;:]+>?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,7 @@ class SmtpChannel:
         try:
             content = as_email(message, self._server.sender, datetime.now(UTC))
         except ValueError as error:
-            raise Refused(f"{error}: {message.to.email!r}") from error
+            raise Refused(str(error)) from error
         return await self._in_thread(_Handover(self._server, self._answer_s, message.to.email, content.as_bytes()))
 
     async def check(self) -> str:
@@ -213,5 +217,6 @@ def _answered(code: int, answer: bytes | str) -> ChannelFailure:
 
 
 def _words(answer: bytes | str) -> str:
+    """What a server said, on one line, without the addresses that it repeats: it is kept longer than they may be."""
     text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
-    return " ".join(text.split())[:WORDS]
+    return _SOMEBODY.sub("<…>", " ".join(text.split())[:WORDS])
