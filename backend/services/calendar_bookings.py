@@ -316,7 +316,7 @@ async def _make(
         if booked.reason in _UNMAPPED:
             return await _unmapped(connection, company_id, theirs, booked.reason.value)
         if theirs.status is CalendarStatus.CANCELLED:
-            return _Outcome(CalendarBookingState.SETTLED, said=Said(theirs.status, theirs.starts_at))
+            return await _over(connection, company_id, theirs)
         return await _conflict(
             connection, company_id, theirs, booked.reason.value, None if customer is None else customer.customer_id
         )
@@ -365,7 +365,15 @@ async def _followed(
     return _Outcome(CalendarBookingState.CONFLICT, appointment_id, followed.problem, followed.changed, said)
 
 
+async def _over(connection: Connection, company_id: UUID, theirs: CalendarBooking) -> _Outcome:
+    """It was cancelled before it ever became an appointment: nothing is left to decide."""
+    await settle(connection, Provider.CALCOM, company_id, sorted(theirs.uids), ABOUT_BOOKINGS)
+    return _Outcome(CalendarBookingState.SETTLED, said=Said(theirs.status, theirs.starts_at))
+
+
 async def _unmapped(connection: Connection, company_id: UUID, theirs: CalendarBooking, problem: str) -> _Outcome:
+    if theirs.status is CalendarStatus.CANCELLED:
+        return await _over(connection, company_id, theirs)
     await note(connection, _difference(company_id, theirs, DifferenceKind.UNMAPPED, problem=problem))
     return _Outcome(CalendarBookingState.UNMAPPED, problem=problem)
 

@@ -165,6 +165,8 @@ class _Work:
                 told = {finding.ours.appointment_id for finding in findings if finding.ours is not None}
                 fine = [str(one.appointment_id) for one in ours if one.appointment_id not in told]
                 await settle(connection, Provider.CALCOM, self.company_id, fine, _COMPARED)
+                gone = [booking.uid for booking in remote.values() if not booking.takes_place]
+                await settle(connection, Provider.CALCOM, self.company_id, gone, (*_STATES.values(),))
             await self.run.note(connection, differences, listed=len(remote), covered_until=min(until, self.now))
 
     async def _ours(

@@ -345,6 +345,19 @@ async def test_a_time_that_is_taken_here_is_never_booked_twice(calendar: Calenda
     assert await calendar.open_differences() == []
 
 
+async def test_what_is_cancelled_there_before_it_could_be_followed_is_no_difference_any_more(
+    calendar: Calendar,
+) -> None:
+    await own_appointment(calendar)
+    await calendar.told("BOOKING_CREATED", "u8", eventTypeId=999)
+    await calendar.told("BOOKING_CREATED", "u9", starts_at=SOON + timedelta(minutes=10))
+    assert sorted(await calendar.open_differences()) == [("conflict", "u9"), ("unmapped", "u8")]
+    await calendar.told("BOOKING_CANCELLED", "u8", 5, eventTypeId=999)
+    await calendar.told("BOOKING_CANCELLED", "u9", 5, starts_at=SOON + timedelta(minutes=10))
+    assert await calendar.open_differences() == []
+    assert [row[:2] for row in await calendar.appointments()] == [(SOON, "confirmed")]
+
+
 async def test_a_move_to_a_taken_time_leaves_both_where_they_are_and_says_so(calendar: Calendar) -> None:
     await own_appointment(calendar)
     await calendar.told("BOOKING_CREATED", starts_at=SOON + timedelta(hours=2))

@@ -165,6 +165,9 @@ async def test_a_booking_there_whose_time_is_taken_here_is_left_to_people(scene:
     assert [tuple(row) for row in rows] == [("conflict", booking.uid)]
     assert await scene.setup.fetchval("select count(*) from callback_requests") == 1
     assert await scene.ours() == [(TOMORROW, "confirmed")]
+    booking.status = "cancelled"
+    assert told(await scene.reconcile()) == []
+    assert await scene.setup.fetchval("select count(*) from reconciliation_differences where resolved_at is null") == 0
 
 
 async def test_an_appointment_whose_writing_failed_for_good_is_reported_until_it_is_mended(scene: Scene) -> None:

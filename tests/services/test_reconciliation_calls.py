@@ -16,6 +16,7 @@ from backend.postgres.pools import Connection
 from backend.providers.calling import Timeouts
 from backend.providers.clients import ProviderConfig, Providers
 from backend.providers.retell.payloads import read_delivery
+from backend.services.differences import prune
 from backend.services.inbox import Stored, store
 from backend.services.reconciliation import (
     SYSTEM,
@@ -315,3 +316,22 @@ async def test_a_company_with_an_account_of_its_own_takes_in_only_its_own_calls(
     assert (system, own.secret, own.company_id) == (ACCOUNT, "retell_anna", scene.salon.company_id)
     scene.fake.add(call_of("call_1", ms(30)), call_of("call_2", ms(29), to_number="+49309999999", agent_id="agent_x"))
     assert kinds(await scene.reconcile(account=own)) == [(DifferenceKind.CALL_MISSING, "call_1")]
+
+
+async def test_what_is_old_is_forgotten_and_what_nobody_sees_any_more_is_settled(scene: Scene) -> None:
+    scene.fake.add(call_of("call_1", ms(30), agent_id=7), call_of("call_2", ms(30)))
+    await scene.reconcile()
+    await scene.reconcile(now=NOW + timedelta(minutes=1))
+    async with scene.scope.housekeeping() as connection:
+        assert await prune(connection) == 0
+    async with scene.scope.tenant(scene.salon.company_id) as connection:
+        await connection.execute(
+            "update reconciliation_differences set seen_at = now() - interval '15 days', "
+            "resolved_at = case when resolved_at is not null then now() - interval '91 days' end"
+        )
+        await connection.execute("update reconciliation_runs set started_at = now() - interval '91 days'")
+    async with scene.scope.housekeeping() as connection:
+        assert await prune(connection) == 2
+    rows = await scene.setup.fetch("select subject, resolved_at is not null from reconciliation_differences")
+    assert [tuple(row) for row in rows] == [("call_1", True)]
+    assert await scene.setup.fetchval("select count(*) from reconciliation_runs") == 1

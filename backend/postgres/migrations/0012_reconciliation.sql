@@ -340,6 +340,9 @@ $$;
 create function prune_reconciliation(keep interval, at_most integer) returns integer
 language sql volatile security definer set search_path = askpro, pg_temp
 as $$
+    -- What no run has seen for two weeks lies behind everybody: nothing is left to decide.
+    update reconciliation_differences set resolved_at = now()
+    where resolved_at is null and seen_at < now() - interval '14 days';
     with aged as (
         select id from reconciliation_differences where resolved_at < now() - keep
         order by resolved_at limit least(at_most, 1000)
