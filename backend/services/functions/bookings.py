@@ -92,6 +92,8 @@ async def book_appointment(scene: Scene) -> Answer:
 async def reschedule_appointment(scene: Scene) -> Answer:
     """Move an appointment of the caller's. Raises Declined."""
     present = await meant(scene, "current_starts_at")
+    if present.status not in {AppointmentStatus.PENDING, AppointmentStatus.CONFIRMED}:
+        raise Declined(FunctionRefusal.NOT_CHANGEABLE)
     staff = await scene.staff()
     starts_at = wanted_at(scene, present.time_zone)
     if starts_at != present.starts_at or (staff is not None and staff.id != present.staff_id):
