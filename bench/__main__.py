@@ -12,6 +12,7 @@ BENCHMARKS = (
     "queue",
     "watch",
     "on_screen",
+    "reminders",
     "table",
     "find_jobs",
     "limits",
