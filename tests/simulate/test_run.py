@@ -8,7 +8,7 @@ import pytest
 
 from backend.domain.vocabulary import RejectReason
 from backend.postgres.address import Role
-from backend.simulate.presets import PACES
+from backend.simulate.presets import PACES, FunctionFault
 from backend.simulate.run import Order, Simulation, SimulationBusy, Target, alone
 from tests.databases import OpenConnection, OwnConnection, SuperuserConnection
 
@@ -27,6 +27,10 @@ async def test_a_run_with_all_faults_leaves_exactly_what_it_should(target: Targe
     assert report.expected["calls"] > 140
     assert report.expected["appointments"] > 50
     assert report.undeliverable == report.unsent == 0
+    assert report.functions.keys() >= {"initialize_call", "check_availability", "book_appointment", "request_callback"}
+    assert report.refusals["slot_taken"] > 0
+    assert report.visits["completed"] > 0
+    assert {f"function_{fault}" for fault in FunctionFault} <= report.faults.keys()
 
 
 async def test_runs_of_one_seed_follow_each_other_without_meeting(target: Target) -> None:
@@ -182,7 +186,10 @@ MUTATIONS = {
     ),
     "time of somebody that is not kept free for an appointment": (
         "I4 staff_time",
-        "delete from staff_time where appointment_id = (select appointment_id from staff_time limit 1)",
+        """delete from staff_time where appointment_id = (
+               select id from appointments join staff_time on appointment_id = id and appointments.staff_id =
+                   staff_time.staff_id and busy_from = starts_at - make_interval(mins => buffer_before_min)
+               where status = 'confirmed' order by id desc limit 1 offset 5)""",
     ),
     "a lost event": (
         "I4 events",
