@@ -261,9 +261,16 @@ class System:
         return ProviderConfig(
             calcom_url=told.calcom_url,
             retell_url=told.retell_url,
-            secret=self.secrets.get,
+            secret=self._provider_key,
             timeouts=Timeouts(connect_s=told.connect_timeout_s, total_s=told.answer_timeout_s),
         )
+
+    def _provider_key(self, name: str) -> str | None:
+        """A secret for a provider's client. Raises LookupError, which the backend knows, where it must not be read."""
+        try:
+            return self.secrets.get(name)
+        except SecretRefused as refused:
+            raise LookupError(refused.message) from refused
 
     def publisher_config(self) -> PublisherConfig:
         """For the publisher. Raises NotRunning."""

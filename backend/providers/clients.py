@@ -29,7 +29,7 @@ class ProviderConfig:
     calcom_url: str = DEFAULT_URL
     retell_url: str = RETELL_URL
     secret: Callable[[str], str | None] = field(default=_no_secret, repr=False)
-    """The value of a secret; may block, is called in a thread."""
+    """The value of a secret; may block, is called in a thread. Raises LookupError when it must not be read."""
     timeouts: Timeouts = field(default_factory=Timeouts)
     retries: Retries = field(default_factory=Retries)
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
@@ -46,7 +46,7 @@ class Providers:
         self.config = config
         self._on_change = on_change
         self._clients: dict[Provider, ProviderClient] = {}
-        self._secrets: dict[str, tuple[float, str | None]] = {}
+        self._secrets: dict[str, tuple[float, str]] = {}
 
     @property
     def clock(self) -> Clock:
@@ -55,8 +55,8 @@ class Providers:
 
     @property
     def used(self) -> dict[Provider, ProviderClient]:
-        """The clients that were needed so far."""
-        return dict(self._clients)
+        """The clients that have called so far."""
+        return {provider: client for provider, client in self._clients.items() if client.figures}
 
     def client(self, provider: Provider) -> ProviderClient:
         """The client of a provider."""
@@ -76,12 +76,13 @@ class Providers:
         return CalcomClient(self.client(Provider.CALCOM), api_key)
 
     async def secret(self, name: str) -> str | None:
-        """The value of a secret, None when it is not set. Raises what the lookup raises."""
+        """The value of a secret, None when it is not set. Raises LookupError when it must not be read as it is."""
         known = self._secrets.get(name)
         if known is not None and time.monotonic() - known[0] < SECRET_LIFE_S:
             return known[1]
         value = await asyncio.to_thread(self.config.secret, name)
-        self._secrets[name] = (time.monotonic(), value)
+        if value is not None:
+            self._secrets[name] = (time.monotonic(), value)
         return value
 
     async def aclose(self) -> None:

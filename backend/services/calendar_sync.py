@@ -155,7 +155,10 @@ class _Push:
             return _off("the company writes nothing to Cal.com")
         if wanted.event_type_id is None:
             return _off("neither the service nor the person has an event type at Cal.com")
-        key = await self.providers.secret(wanted.rules.api_key_secret)
+        try:
+            key = await self.providers.secret(wanted.rules.api_key_secret)
+        except LookupError as error:
+            raise _Impossible(str(error)) from error
         if key is None:
             raise _Impossible(f"the secret {wanted.rules.api_key_secret} is not set")
         calendar = self.providers.calendar(key)

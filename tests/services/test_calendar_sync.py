@@ -18,6 +18,7 @@ from backend.services.calendar_status import push, read_status
 from backend.services.calendar_sync import MOST_ATTEMPTS, CalendarWaits
 from tests.databases import OpenConnection
 from tests.fakes.calcom import WELL, Misbehaviour
+from tests.queue.scenes import until
 from tests.services.calendar_scenes import (
     CUT,
     CUT_BEN,
@@ -274,6 +275,24 @@ async def test_a_booking_that_was_found_by_chance_stays_known_when_moving_it_fai
     assert scene.fake.asked["create"] == 1
 
 
+async def test_a_worker_that_ends_while_it_asks_leaves_a_note_for_the_next(scene: CalendarScene) -> None:
+    appointment = await scene.book("a")
+    scene.fake.misbehaviour = Misbehaviour(hangs=1.0)
+    pushing = asyncio.create_task(scene.push(appointment))
+
+    async def it_was_done() -> bool:
+        return bool(scene.fake.bookings)
+
+    await until(it_was_done, "the booking is made")
+    pushing.cancel()
+    await asyncio.wait([pushing])
+    assert pushing.cancelled()
+    scene.fake.misbehaviour = WELL
+    await scene.push_patiently(appointment)
+    assert scene.standing() == [(CUT, TOMORROW, str(appointment))]
+    assert len(scene.fake.bookings) == 1
+
+
 async def test_two_bookings_of_one_appointment_become_one(scene: CalendarScene) -> None:
     appointment = await scene.book("a")
     scene.fake.misbehaviour = Misbehaviour(hangs=1.0)
@@ -373,7 +392,6 @@ async def test_a_key_that_is_not_set_or_wrong_is_told(scene: CalendarScene, setu
     await scene.push(appointment)
     assert (await scene.row(appointment))["last_error"] == "the secret salons_own_key is not set"
     scene.providers.config.secret.__self__["salons_own_key"] = "cal_wrong"  # type: ignore[attr-defined] # a dict's get
-    scene.providers._secrets.clear()
     await scene.push(appointment)
     assert (await scene.row(appointment))["last_error"] == "Cal.com: 401 Invalid API Key"
     assert "cal_wrong" not in str(await scene.row(appointment))

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from backend.postgres.pools import Connection
 from backend.services.companies import (
     CompanyDeclaration,
+    DeclarationWrong,
     apply_company,
     export_company,
     list_companies,
@@ -16,6 +17,7 @@ from backend.services.companies import (
 )
 from backend.services.company_rows import declaration_of, rows_of
 from backend.services.company_toml import write_declaration
+from tests.services.calendar_scenes import with_calendars
 from tests.services.conftest import SALON, Salon
 from tests.services.declarations import companies
 
@@ -38,6 +40,18 @@ def unordered(value: object) -> object:
 @given(companies())
 def test_a_written_declaration_is_read_as_the_same(declaration: CompanyDeclaration) -> None:
     assert read_declaration(write_declaration(declaration).encode()) == declaration
+
+
+def test_calendars_are_written_and_read_back_and_wrong_ones_are_told() -> None:
+    declaration = with_calendars(attendee_email="termine@salon-anna.de", allow_conflicts=True)
+    text = write_declaration(declaration)
+    assert read_declaration(text.encode()) == declaration
+    assert '[calcom]\napi_key_secret = "calcom_api_key"\n' in text
+    assert "calcom_event_types.schnitt = 702" in text
+    with pytest.raises(DeclarationWrong, match="`calcom_event_types`: ben does not offer farbe"):
+        read_declaration(text.replace("calcom_event_types.schnitt", "calcom_event_types.farbe").encode())
+    with pytest.raises(DeclarationWrong, match="which is no e-mail address"):
+        read_declaration(text.replace("termine@salon-anna.de", "termine").encode())
 
 
 @given(companies())

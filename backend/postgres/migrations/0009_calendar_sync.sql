@@ -96,6 +96,11 @@ as $$
 declare
     item record;
 begin
+    if not exists (select from companies c
+                   where c.id in (select e.company_id from appended e)
+                     and c.settings #>> '{calcom,api_key_secret}' <> '') then
+        return null;
+    end if;
     for item in
         with latest as (
             select e.company_id, e.appointment_id, max(e.version) as version
