@@ -18,6 +18,7 @@ BENCHMARKS = (
     "limits",
     "gate",
     "bodies",
+    "calendar_sync",
 )
 
 
