@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from uuid import UUID
 
 from backend.domain.vocabulary import AppointmentStatus, CallOutcome, RefusalReason
@@ -36,6 +37,7 @@ from backend.simulate.talk import (
 )
 
 MOST_ALTERNATIVES = 3
+DAY_MIN = 1_440
 
 DONE_FIRST = (CallOutcome.BOOKED, CallOutcome.RESCHEDULED, CallOutcome.CANCELLED, CallOutcome.CALLBACK)
 """A call that led to several of these has the first of them as its outcome."""
@@ -116,6 +118,24 @@ class _Taken:
         return self.asked < during.answered and self.gone_answered > during.asked
 
 
+class _Book:
+    """When one person was taken, by the day on which it begins."""
+
+    def __init__(self) -> None:
+        self._by_day: dict[int, list[_Taken]] = defaultdict(list)
+        self._long: list[_Taken] = []
+
+    def add(self, taken: _Taken) -> None:
+        """One more stretch of time."""
+        is_long = taken.end - taken.begin > DAY_MIN
+        (self._long if is_long else self._by_day[taken.begin // DAY_MIN]).append(taken)
+
+    def overlapping(self, begin: int, end: int) -> Iterator[_Taken]:
+        """Everything that meets [begin, end)."""
+        some = [self._by_day.get(day, ()) for day in range(begin // DAY_MIN - 1, end // DAY_MIN + 1)]
+        return (one for one in chain(self._long, *some) if one.begin < end and begin < one.end)
+
+
 def promised(talks: Sequence[Talking], ground: Ground, companies: Sequence[Business]) -> Promises:
     """What follows from all conversations of a run on its ground."""
     reader = _Reader(ground, companies)
@@ -156,9 +176,9 @@ class _Reader:
 
     def __init__(self, ground: Ground, companies: Sequence[Business]) -> None:
         self._services = {(company.slug, one.slug): one for company in companies for one in company.services}
-        self._taken: dict[tuple[str, str], list[_Taken]] = defaultdict(list)
+        self._taken: dict[tuple[str, str], _Book] = defaultdict(_Book)
         for busy in ground.busy:
-            self._taken[busy.business, busy.staff].append(_Taken(busy.start, busy.end))
+            self._taken[busy.business, busy.staff].add(_Taken(busy.start, busy.end))
         self._appointments: dict[UUID, PromisedAppointment] = {}
         self._times: dict[UUID, _Taken] = {}
         self._callbacks: dict[str, str] = {}
@@ -366,7 +386,7 @@ class _Reader:
         service = self._services.get((slug, str(asked.get("service"))), longest)
         begin, end = _busy(_moment(asked["starts_at"]), service)
         for one_of_them in call.business.staff:
-            self._taken[slug, one_of_them.slug].append(_Taken(begin, end, exchange.asked, math.inf))
+            self._taken[slug, one_of_them.slug].add(_Taken(begin, end, exchange.asked, math.inf))
 
     def _read_name(self, call: PlannedCall, exchange: Exchange) -> None:
         if exchange.ask.function == BOOK and exchange.ask.arguments.get("name"):
@@ -379,15 +399,14 @@ class _Reader:
         assert one.call.business is not None
         taken = _Taken(*_busy(one.starts_at, one.service), exchange.asked, answered)
         self._times[appointment_id] = taken
-        self._taken[one.call.business.slug, one.staff].append(taken)
+        self._taken[one.call.business.slug, one.staff].add(taken)
 
     def _let_go(self, appointment_id: UUID, exchange: Exchange, answered: float) -> None:
         taken = self._times[appointment_id]
         taken.gone_asked, taken.gone_answered = exchange.asked, answered
 
     def _overlapping(self, business: str, staff: str, starts_at: datetime, service: Service) -> Iterator[_Taken]:
-        begin, end = _busy(starts_at, service)
-        return (one for one in self._taken[business, staff] if one.begin < end and begin < one.end)
+        return self._taken[business, staff].overlapping(*_busy(starts_at, service))
 
     def _offered(self, call: PlannedCall, exchange: Exchange, answer: Json) -> None:
         """No slot is offered that was certainly taken, and never more than three instead of another."""
