@@ -114,7 +114,8 @@ as $$
             job text, start integer, size integer)
     ), located as (
         select given.*,
-               coalesce(number.company_id, entry.company_id, earlier.company_id, mapped.company_id) as company_id,
+               coalesce(number.company_id, entry.company_id, earlier.company_id,
+                        case when given.provider = 'calcom' then calendar_tenant(given.agent) end) as company_id,
                case when number.company_id is not null then number.branch_id
                     when entry.company_id is not null then entry.branch_id
                     else earlier.branch_id end as branch_id
@@ -130,10 +131,6 @@ as $$
             order by inbox.id desc
             limit 1
         ) earlier on true
-        left join lateral (
-            select calendar_tenant(given.agent) as company_id
-            where given.provider = 'calcom' and entry.company_id is null and earlier.company_id is null
-        ) mapped on true
     ), stored as (
         insert into webhook_inbox (provider, dedup_key, event, subject, company_id, branch_id, body, headers, state,
                                    dialled, agent_id, processed_at)
