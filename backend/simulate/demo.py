@@ -30,7 +30,7 @@ from backend.simulate.calls import PlannedCall
 from backend.simulate.deliveries import Delivery, deliveries_of
 from backend.simulate.dice import seeded
 from backend.simulate.found import read_ground
-from backend.simulate.front_desk import FrontDesk, fate_of_past
+from backend.simulate.front_desk import LIFE, FrontDesk, fate_of_past
 from backend.simulate.http_client import HttpConnection
 from backend.simulate.patience import ask
 from backend.simulate.payloads import Told
@@ -242,17 +242,20 @@ class Demo:
             try:
                 await desk.open()
                 with contextlib.closing(HttpConnection(self._config.api_url)) as connection:
-                    until = time.time() + EPOCH_S
-                    while time.time() < until:
-                        for row in await ask(self._config.postgres, lambda link: link.fetch(OVER, slugs, MOST_OVER)):
-                            fate = fate_of_past(seeded(row["id"], "fate"))
-                            if fate is not None:
-                                await desk.say(connection, row["company"], row["id"], fate)
+                    until = time.time() + LIFE.total_seconds() / 2
+                    while time.time() < until and await self._say_who_came(desk, connection, slugs):  # noqa: ASYNC110
                         await asyncio.sleep(LOOK_EVERY_S)
-                await desk.close()
             except DATABASE_ERRORS as away:
                 logger.warning("the front desks cannot be opened yet: %s", away)
                 await asyncio.sleep(RETRY_LATER_S)
+
+    async def _say_who_came(self, desk: FrontDesk, connection: HttpConnection, slugs: Sequence[str]) -> bool:
+        """Once for the latest that are over; false when a token is good no longer."""
+        for row in await ask(self._config.postgres, lambda link: link.fetch(OVER, slugs, MOST_OVER)):
+            fate = fate_of_past(seeded(row["id"], "fate"))
+            if fate is not None and (await desk.say(connection, row["company"], row["id"], fate)).status == 401:
+                return False
+        return True
 
 
 @dataclass(slots=True)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
 
 from backend.postgres.address import Role
+from backend.postgres.pools import tenant_transaction
 from backend.postgres.verify import verify
+from backend.services.booking import Booked, BookingRequest, book
+from backend.simulate.businesses import DEMO, businesses
 from backend.simulate.demo import Demo, DemoConfig
+from backend.simulate.dice import seeded
+from backend.simulate.front_desk import fate_of_past
 from backend.simulate.run import Target
+from backend.simulate.settle import settle
 from tests.databases import OpenConnection, OwnConnection
 from tests.simulate.test_sender import Request, answered, foreign_server
 
@@ -62,6 +72,40 @@ async def test_calls_begin_and_end_and_old_customers_call_again(
         assert await count(watch, f"{fresh} and started_at > now() + interval '2 seconds'") == 0
         # Callers without a name are recognised by their line: only somebody from the history has one yet.
         await until(lambda: _at_least(watch, 1, f"{fresh} and customer_id is not null"))
+    assert [check for check in await verify(watch) if check.broken] == []
+
+
+async def test_the_front_desks_say_what_became_of_appointments_that_are_over(
+    target: Target, open_connection: OpenConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.simulate.demo.LOOK_EVERY_S", 0.2)
+    watch, desk = await open_connection(Role.WATCH), await open_connection(Role.API)
+    await settle(target.postgres, businesses(DEMO))
+    company: UUID = await watch.fetchval("select id from companies where slug = 'praxis-sommer'")
+    now = datetime.now(UTC)
+    async with tenant_transaction(desk, company):
+        for number in range(20):
+            request = BookingRequest(
+                key=f"past:{number}",
+                company_id=company,
+                service="impfung",
+                staff="sommer",
+                starts_at=now - timedelta(hours=2 + number),
+                asked_at=now - timedelta(days=3),
+                any_time=True,
+            )
+            assert isinstance(await book(desk, request), Booked)
+    async with demo_traffic(target):
+
+        async def said() -> bool:
+            rows = await watch.fetch("select id, status from appointments where idempotency_key ^@ 'past:'")
+            fates = {row["id"]: fate_of_past(seeded(row["id"], "fate")) for row in rows}
+            assert len(fates) == 20
+            return all(row["status"] == (fate.status if (fate := fates[row["id"]]) else "confirmed") for row in rows)
+
+        await until(said)
+    actors = await watch.fetch("select distinct actor from appointment_events where kind = 'completed'")
+    assert [row["actor"].split(":")[0] for row in actors] == ["api"]
     assert [check for check in await verify(watch) if check.broken] == []
 
 
