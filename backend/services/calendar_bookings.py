@@ -127,6 +127,7 @@ _LINK = """
 """
 
 # What was followed is in step with the calendar already; what is newer here has to be written to the uid of today.
+# What is being asked for right now is for whoever asks to settle.
 _IN_STEP = """
     insert into calendar_sync as known (company_id, appointment_id, state, wanted_version, synced_version, uid,
                                         event_type_id, synced_at)
@@ -138,11 +139,10 @@ _IN_STEP = """
         earlier_uids = case when known.uid is null or known.uid = excluded.uid or known.uid = any (known.earlier_uids)
                             then known.earlier_uids else known.earlier_uids || known.uid end,
         uid = excluded.uid, event_type_id = coalesce(excluded.event_type_id, known.event_type_id),
-        state = case when $5 then known.state else 'synced' end,
+        state = case when $5 or known.asked_at is not null then known.state else 'synced' end,
         synced_version = case when $5 then known.synced_version else excluded.synced_version end,
         wanted_version = greatest(known.wanted_version, excluded.wanted_version),
-        attempts = 0, last_error = null, synced_at = case when $5 then known.synced_at else now() end,
-        asked_at = null, asked_for = null, asked_of = null
+        attempts = 0, last_error = null, synced_at = case when $5 then known.synced_at else now() end
 """
 
 _PUSH = """
