@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field, StrictBool
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 
 from backend.api.pages import LARGEST_PAGE, PAGE, Cursor
 from backend.api.values import Cents, Email, Given, Moment, Name, Phone, Slug, Told, local, read_whole
@@ -27,6 +27,18 @@ class Attendee(Given):
 
 class NewAppointment(Given):
     """An appointment to be booked or held."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "service": "schnitt",
+                    "starts_at": "2026-03-04T10:00:00+01:00",
+                    "attendee": {"name": "Kim Weiß", "phone": "+4915112345678"},
+                }
+            ]
+        }
+    )
 
     service: Slug
     starts_at: Moment = Field(description="A start that `GET /api/availability` offers.")
