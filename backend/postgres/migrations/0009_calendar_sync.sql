@@ -73,11 +73,14 @@ as $$
             pending_since = case known.state when 'pending' then known.pending_since else now() end
         returning appointment_id, round
     ), queued as (
-        -- As the engine itself puts jobs in (backend.queue.port); its trigger wakes the workers.
+        -- As the engine itself puts jobs in (backend.queue.port), but for a moment later: the bell is not rung then, and
+        -- the workers find it with their next look. A ring holds a lock over its commit, so that bookings, which all
+        -- come through here, would commit one after the other.
         insert into pgqueuer (priority, entrypoint, payload, execute_after, headers, dedupe_key, status)
         select 0, 'default.calendar_sync',
                convert_to(json_build_object('appointment_id', appointment_id)::text, 'UTF8'),
-               now(), jsonb_build_object('company', company), 'calendar:' || appointment_id || ':' || round, 'queued'
+               now() + interval '1 millisecond', jsonb_build_object('company', company),
+               'calendar:' || appointment_id || ':' || round, 'queued'
         from noted
         order by appointment_id
         on conflict (dedupe_key) where status in ('queued', 'picked') and dedupe_key is not null do nothing

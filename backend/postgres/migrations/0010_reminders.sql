@@ -83,7 +83,8 @@ begin
         select 0, 'notifications.follow_up',
                convert_to(json_build_object('appointment_id', told.appointment_id, 'version', told.version)::text, 'UTF8'),
                jsonb_build_object('company', told.company_id),
-               now() + case told.kind when 'no_show' then interval '1 hour' else interval '0' end, 'queued'
+               -- Not at once: the bell is not rung for it (see push_to_calendar), nobody waits for the message.
+               now() + case told.kind when 'no_show' then interval '1 hour' else interval '1 millisecond' end, 'queued'
         from told
         join companies c on c.id = told.company_id and company_sends(c.settings) ? told.kind
         returning id, entrypoint, priority
