@@ -28,7 +28,7 @@ async def test_a_run_with_all_faults_leaves_exactly_what_it_should(target: Targe
     assert report.expected["appointments"] > 50
     assert report.undeliverable == report.unsent == 0
     assert report.functions.keys() >= {"initialize_call", "check_availability", "book_appointment", "request_callback"}
-    assert report.refusals["slot_taken"] > 0
+    assert len(report.refusals) >= 3, "what must be refused is asked for, whoever wins the races"
     assert report.visits["completed"] > 0
     assert {f"function_{fault}" for fault in FunctionFault} <= report.faults.keys()
 
