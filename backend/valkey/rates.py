@@ -208,10 +208,9 @@ class Rates:
         return self._alone(limits, keys)
 
     def _alone(self, limits: Sequence[Limit], keys: Sequence[str]) -> Verdict:
-        # An answer that is only late will count the request for everybody.
         own = limits if self.shared else [limit.share_of(self.processes) for limit in limits]
         verdict, tats = judge(own, [self._memory.get(key) for key in keys], self._now_us())
-        if verdict.granted:
+        if verdict.granted and not self.shared:  # an answer that is only late counts the request by itself
             self._learn(keys, tats)
         return verdict
 
@@ -234,6 +233,8 @@ class Rates:
             except ValkeyUnavailable as error:
                 self._lose(error)
                 for asked in batch:
+                    if asked.answer.done():  # nobody waited so long, and nobody has counted it
+                        self._alone(asked.limits, asked.keys)
                     asked.settle(None)
                 self._settle_all()
                 await self._drop_client()

@@ -235,13 +235,12 @@ async def test_alone_each_process_grants_its_share_of_what_is_left(valkey_url: s
 
 async def test_a_server_that_hangs_is_not_waited_for_and_is_found_again(caplog: pytest.LogCaptureFixture) -> None:
     with own_server() as (server, pid):
-        async with sharing(server.url, answer_s=0.005, hang_s=0.25) as rates:
+        async with sharing(server.url, answer_s=0.005, hang_s=1.0) as rates:
             key = subject()
             await granted(rates, key, tries=2)
             psutil.Process(pid).suspend()
             assert (await rates.check([Check(FIVE, key)])).granted
-            assert rates.counters.late >= 1
-            assert rates.mode == "shared", "one answer that is late does not mean that Valkey is gone"
+            assert rates.counters.local >= 1, "by this process alone, since nobody answered"
             await until_mode(rates, "local")
             assert await granted(rates, key) == 2, "what was used before the hang still counts"
             psutil.Process(pid).resume()
