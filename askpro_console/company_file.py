@@ -14,7 +14,7 @@ from askpro_console.terminal import harmless
 from askpro_console.toml_lines import key_lines, line_of
 
 if TYPE_CHECKING:
-    from backend.services.companies import CompanyDeclaration, DeclarationWrong
+    from backend.services.companies.applying import CompanyDeclaration, DeclarationWrong
 
 STANDARD_INPUT = Path("-")
 
@@ -36,7 +36,7 @@ class CompanyFile:
 
 def read_files(files: Sequence[Path]) -> list[CompanyFile]:
     """The declarations. Raises WrongUsage with every mistake in all of them; Refused for a file that can't be read."""
-    from backend.services.companies import DeclarationWrong, read_declaration
+    from backend.services.companies.applying import DeclarationWrong, read_declaration
 
     read: list[CompanyFile] = []
     mistakes: list[str] = []

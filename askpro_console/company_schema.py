@@ -11,9 +11,9 @@ import msgspec
 from askpro_console.field_texts import field_texts
 from backend.domain.vocabulary import Bundesland
 from backend.domain.weeks import WEEKDAYS, Span, Week
-from backend.services import company_declarations
-from backend.services.company_checks import REMINDERS, SENT
-from backend.services.company_declarations import CompanyDeclaration
+from backend.services.companies import declarations as company_declarations
+from backend.services.companies.checks import REMINDERS, SENT
+from backend.services.companies.declarations import CompanyDeclaration
 
 _CLOCK = r"([01]?\d|2[0-3]):[0-5]\d"
 _SPANS = {

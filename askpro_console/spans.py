@@ -6,6 +6,8 @@ import argparse
 import re
 from datetime import timedelta
 
+LONGEST = timedelta(days=3_650)
+
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -14,4 +16,7 @@ def span(text: str) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text.strip().lower())
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no span such as 30m, 2h or 3d")
-    return timedelta(seconds=int(match[1]) * UNITS[match[2]])
+    length = timedelta(seconds=int(match[1]) * UNITS[match[2]])
+    if not timedelta() < length <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within ten years")
+    return length

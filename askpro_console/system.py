@@ -162,7 +162,7 @@ class System:
         from urllib.parse import urlsplit
 
         from backend.api.config import ApiConfig
-        from backend.api.limit_table import LimitFigures
+        from backend.api.limits.table import LimitFigures
 
         endpoints = self.endpoints()
         address = urlsplit(endpoints.api_url)

@@ -17,7 +17,7 @@ import psutil
 import uvloop
 
 from backend.api.config import ApiConfig
-from backend.api.limit_table import LimitFigures
+from backend.api.limits.table import LimitFigures
 from backend.api.server import serve
 from backend.postgres.address import PostgresAddress
 

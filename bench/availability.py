@@ -26,10 +26,10 @@ from backend.domain.weeks import parse_week
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import connect, open_pool, tenant
 from backend.providers.retell.signature import sign
-from backend.services.availability import AvailabilityRequest, available, days_read, read_calendar
-from backend.services.calendar_rows import READ_CALENDAR
-from backend.services.calendar_rules import RULES
-from backend.services.companies import (
+from backend.services.booking.availability import AvailabilityRequest, available, days_read, read_calendar
+from backend.services.booking.calendar_rows import READ_CALENDAR
+from backend.services.booking.calendar_rules import RULES
+from backend.services.companies.applying import (
     BranchDeclaration,
     CompanyDeclaration,
     ServiceDeclaration,

@@ -21,7 +21,7 @@ import psutil
 
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import connect
-from backend.services.companies import apply_company
+from backend.services.companies.applying import apply_company
 from bench.api_process import KEY, LOGGED, SECRET, OpenConnection, api, exchange, request
 from bench.server import durable_server, valkey_server
 from tests.hostile_bodies import HostileBodies

@@ -25,7 +25,7 @@ from backend.domain.vocabulary import TokenScope
 from backend.postgres.address import PostgresAddress, Role, Superuser
 from backend.postgres.pools import connect
 from backend.providers.retell.signature import sign
-from backend.services.companies import apply_company
+from backend.services.companies.applying import apply_company
 from backend.services.tokens import create_token
 from bench.api_process import KEY, OpenConnection, api, exchange, request
 from bench.server import durable_server, valkey_server

@@ -29,8 +29,8 @@ from backend.api.server import serve
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import connect
 from backend.providers.retell.signature import sign
-from backend.services.inbox import Stored
-from backend.services.intake import Intake
+from backend.services.intake.accepting import Intake
+from backend.services.intake.inbox import Stored
 from bench.load import Orders, Outcome
 from bench.server import durable_server
 

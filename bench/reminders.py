@@ -22,7 +22,7 @@ from backend.postgres.address import PostgresAddress, Role, Superuser
 from backend.postgres.pools import Connection, connect, tenant_transaction
 from backend.queue.notification_jobs import REMINDER, ReminderDue
 from backend.queue.port import JobQueue, NewJob
-from backend.services.reminders import companies_to_remind, sweep
+from backend.services.notifications.reminders import companies_to_remind, sweep
 from bench.server import durable_server
 
 COMPANIES = 50

@@ -18,7 +18,7 @@ from backend.api.config import ApiConfig
 from backend.domain.vocabulary import TokenScope
 from backend.postgres.address import PostgresAddress, Role, Superuser
 from backend.postgres.pools import connect
-from backend.services.companies import apply_company
+from backend.services.companies.applying import apply_company
 from backend.services.tokens import create_token
 from bench.server import durable_server
 from tests.api.conftest import CALCOM_SECRET, REJECT_KEY, RETELL_KEY, UNLIMITED

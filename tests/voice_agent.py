@@ -11,7 +11,12 @@ from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from backend.domain.weeks import parse_week
-from backend.services.companies import BranchDeclaration, CompanyDeclaration, ServiceDeclaration, StaffDeclaration
+from backend.services.companies.applying import (
+    BranchDeclaration,
+    CompanyDeclaration,
+    ServiceDeclaration,
+    StaffDeclaration,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 LINE = "+493012300100"

@@ -17,7 +17,7 @@ from askpro_console.terminal import harmless
 if TYPE_CHECKING:
     from backend.postgres.address import Role
     from backend.postgres.pools import Connection
-    from backend.services.calendar_status import CalendarsStatus
+    from backend.services.calendars.status import CalendarsStatus
 
 NAME = "calendar"
 HELP = "appointments in calendars at Cal.com: what is written, what was refused; push again"
@@ -52,7 +52,7 @@ def _status(args: argparse.Namespace) -> int:
     import msgspec
 
     from backend.postgres.address import Role
-    from backend.services.calendar_status import read_status
+    from backend.services.calendars.status import read_status
 
     found = _at(Role.CONSOLE, lambda connection: read_status(connection, args.company, at_most=max(0, args.limit)))
     print(msgspec.json.encode(found).decode() if args.json else _told(found))
@@ -111,7 +111,7 @@ def _push(args: argparse.Namespace) -> int:
     import json
 
     from backend.postgres.address import Role
-    from backend.services.calendar_status import push
+    from backend.services.calendars.status import push
 
     try:
         appointments = [UUID(text) for text in args.appointments]

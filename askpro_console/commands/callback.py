@@ -21,7 +21,7 @@ from backend.domain.vocabulary import CallbackState
 if TYPE_CHECKING:
     from backend.postgres.address import Role
     from backend.postgres.pools import Connection
-    from backend.services.callback_desk import CallbackLine
+    from backend.services.callbacks.desk import CallbackLine
 
 NAME = "callback"
 HELP = "list the customers who are to be called back, and settle them"
@@ -73,7 +73,7 @@ def _id(text: str) -> UUID:
 
 def _list(system: System, args: argparse.Namespace) -> int:
     from backend.postgres.address import Role
-    from backend.services.callback_desk import list_callbacks
+    from backend.services.callbacks.desk import list_callbacks
 
     if args.overdue and args.all:
         raise WrongUsage("--overdue and --all contradict each other: what is settled is not overdue.")
@@ -132,7 +132,7 @@ def _span(length: timedelta) -> str:
 def _settle(system: System, args: argparse.Namespace) -> int:
     from backend.postgres.address import Role
     from backend.postgres.pools import tenant_transaction
-    from backend.services.callback_desk import CallbackClosed, close_callback, company_of
+    from backend.services.callbacks.desk import CallbackClosed, close_callback, company_of
 
     actor = operator_name()
     state = SETTLE[args.verb]

@@ -18,7 +18,7 @@ from askpro_console.terminal import coloured, harmless
 
 if TYPE_CHECKING:
     from backend.postgres.pools import Connection
-    from backend.services.companies import AppliedCompany, CompanyChange, CompanyLine
+    from backend.services.companies.applying import AppliedCompany, CompanyChange, CompanyLine
 
 NAME = "company"
 HELP = "companies: apply a file, export one, list them, a schema and an example"
@@ -113,7 +113,7 @@ async def _run_all(
     planned: Sequence[AppliedCompany] = (),
 ) -> list[AppliedCompany]:
     """Apply each company in a transaction of its own. Raises Refused."""
-    from backend.services.companies import ChangedMeanwhile, DeclarationWrong, apply_company
+    from backend.services.companies.applying import ChangedMeanwhile, DeclarationWrong, apply_company
 
     done: list[AppliedCompany] = []
     for number, company in enumerate(companies):
@@ -185,8 +185,8 @@ def _print_json(
 
 
 def _export(args: argparse.Namespace) -> int:
-    from backend.services.companies import export_company
-    from backend.services.company_toml import write_declaration
+    from backend.services.companies.applying import export_company
+    from backend.services.companies.toml_form import write_declaration
 
     declaration = _with_database(lambda connection: export_company(connection, args.slug))
     if declaration is None:
@@ -209,7 +209,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _companies() -> tuple[CompanyLine, ...]:
-    from backend.services.companies import list_companies
+    from backend.services.companies.applying import list_companies
 
     return _with_database(list_companies)
 

@@ -16,9 +16,9 @@ from askpro_console.terminal import harmless
 
 if TYPE_CHECKING:
     from backend.postgres.pools import Connection
-    from backend.services.intake_status import IntakeStatus
-    from backend.services.quarantine import Assignment, QuarantineGroup
-    from backend.services.replay import RejectGroup, Replay
+    from backend.services.intake.quarantine import Assignment, QuarantineGroup
+    from backend.services.intake.replay import RejectGroup, Replay
+    from backend.services.intake.status import IntakeStatus
 
 NAME = "intake"
 HELP = "look at webhooks: quarantine, rejected deliveries, replay"
@@ -68,7 +68,7 @@ def _with_database(system: System, work: Callable[[Connection], Awaitable[Result
 
 
 def _status(system: System, *, as_json: bool) -> int:
-    from backend.services.intake_status import intake_status
+    from backend.services.intake.status import intake_status
 
     status: IntakeStatus = _with_database(system, intake_status, changes=False)
     if as_json:
@@ -89,7 +89,7 @@ def _oldest(moment: datetime | None) -> str:
 
 
 def _quarantine(system: System, *, as_json: bool) -> int:
-    from backend.services.quarantine import quarantine_groups
+    from backend.services.intake.quarantine import quarantine_groups
 
     groups: list[QuarantineGroup] = _with_database(system, quarantine_groups, changes=False)
     if as_json:
@@ -117,7 +117,7 @@ def _quarantine(system: System, *, as_json: bool) -> int:
 
 
 def _rejects(system: System, *, as_json: bool) -> int:
-    from backend.services.replay import reject_groups
+    from backend.services.intake.replay import reject_groups
 
     groups: list[RejectGroup] = _with_database(system, reject_groups, changes=False)
     if as_json:
@@ -150,7 +150,7 @@ def _assign(system: System, args: argparse.Namespace) -> int:
     import asyncpg
 
     from backend.queue.port import JobQueue
-    from backend.services.quarantine import AssignmentRefused, assign, plan_assignment
+    from backend.services.intake.quarantine import AssignmentRefused, assign, plan_assignment
 
     company, _, branch = str(args.place).partition("/")
     try:
@@ -190,8 +190,8 @@ def _hint(given: str, choices: tuple[str, ...]) -> str:
 
 def _replay(system: System, args: argparse.Namespace) -> int:
     from backend.domain.vocabulary import Provider
-    from backend.services.replay import replay
-    from backend.services.seal import Seal
+    from backend.services.intake.replay import replay
+    from backend.services.intake.seal import Seal
 
     provider = Provider(args.provider)
     config = system.api_config()

@@ -16,20 +16,21 @@ import msgspec
 from askpro_console.at_database import reaching, with_database
 from askpro_console.printed import clock, print_json, print_table
 from askpro_console.refusal import Refused, WrongUsage, nearest
+from askpro_console.spans import span
 from askpro_console.system import System
 from backend.domain.vocabulary import DifferenceAction, Provider, RunCause, RunState
 
 if TYPE_CHECKING:
     from backend.providers.clients import Providers
-    from backend.services.differences import Difference
-    from backend.services.reconciliation import Account, Report, Scope
-    from backend.services.reconciliation_status import ReconciliationStatus
+    from backend.services.reconciliation.differences import Difference
+    from backend.services.reconciliation.running import Account, Report, Scope
+    from backend.services.reconciliation.status import ReconciliationStatus
 
 NAME = "reconcile"
 HELP = "compare with Retell and Cal.com, repair what is safe, report the rest"
 
-UNITS = {"m": 60, "h": 3600, "d": 86_400}
-LONGEST_DAYS = 30
+FARTHEST = timedelta(days=30)
+"""No provider is asked for more at once."""
 
 DONE = {
     DifferenceAction.FOLDED_IN: "taken over",
@@ -80,21 +81,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     calcom = verbs.add_parser("calcom", help="compare the calendars at Cal.com with our appointments")
     for verb in (retell, calcom):
         verb.add_argument("--company", metavar="SLUG", help="this company only")
-        verb.add_argument("--since", type=span, metavar="SPAN", help="how far back, as in 90m, 24h, 7d")
+        verb.add_argument("--since", type=how_far_back, metavar="SPAN", help="how far back, as in 90m, 24h, 7d")
         verb.add_argument("--dry-run", action="store_true", help="only say what would be done")
     verbs.add_parser("status", help="the latest run of each account, and what is open")
     for verb in verbs.choices.values():
         verb.add_argument("--json", action="store_true", help="print JSON")
 
 
-def span(text: str) -> timedelta:
-    """A length of time such as 24h. Raises ArgumentTypeError."""
-    number, unit = text[:-1], text[-1:]
-    if unit not in UNITS or not number.isascii() or not number.isdecimal() or not int(number):
-        raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 90m, 24h or 7d")
-    length = timedelta(seconds=int(number) * UNITS[unit])
-    if length > timedelta(days=LONGEST_DAYS):
-        raise argparse.ArgumentTypeError(f"{text!r} is longer than {LONGEST_DAYS}d")
+def how_far_back(text: str) -> timedelta:
+    """A length of time within what a provider is asked for. Raises argparse.ArgumentTypeError."""
+    length = span(text)
+    if length > FARTHEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is longer than {FARTHEST.days}d")
     return length
 
 
@@ -119,7 +117,7 @@ async def _reconcile(system: System, provider: Provider, args: argparse.Namespac
     from backend.postgres.address import Role
     from backend.postgres.pools import open_pool
     from backend.providers.clients import Providers
-    from backend.services.reconciliation import NoKey, PoolScope, RunUnderWay
+    from backend.services.reconciliation.running import NoKey, PoolScope, RunUnderWay
 
     company = await _company(system, args.company) if args.company else None
     async with AsyncExitStack() as stack:
@@ -159,8 +157,8 @@ def _how(args: argparse.Namespace, company: UUID | None) -> _How:
 
 async def _one(scope: Scope, providers: Providers, provider: Provider, account: Account, how: _How) -> Report:
     """One run of one account."""
-    from backend.services.reconciliation_bookings import reconcile_bookings
-    from backend.services.reconciliation_calls import reconcile_calls
+    from backend.services.reconciliation.bookings import reconcile_bookings
+    from backend.services.reconciliation.calls import reconcile_calls
 
     cause, holder = RunCause.COMMAND, f"command {os.getpid()}"
     if provider is Provider.CALCOM:
@@ -199,7 +197,7 @@ async def _company(system: System, slug: str) -> UUID:
 
 async def _accounts(scope: Scope, provider: Provider, company: UUID | None, slug: str | None) -> Sequence[Account]:
     """The accounts to be asked. Raises WrongUsage when there is none."""
-    from backend.services.reconciliation import accounts
+    from backend.services.reconciliation.running import accounts
 
     found = await accounts(scope, provider)
     if company is None:
@@ -297,7 +295,7 @@ def _fields(fields: Mapping[str, object]) -> str:
 
 def _status(system: System, *, as_json: bool) -> int:
     from backend.postgres.address import Role
-    from backend.services.reconciliation_status import reconciliation_status
+    from backend.services.reconciliation.status import reconciliation_status
 
     found: ReconciliationStatus = with_database(system, Role.CONSOLE, "askpro-reconcile", reconciliation_status)
     if as_json:

@@ -164,7 +164,7 @@ def _target(system: System) -> Target:
 
 async def _simulate(target: Target, order: Order, *, quiet: bool) -> Report:
     from backend.postgres.pools import DATABASE_ERRORS
-    from backend.services.companies import DeclarationWrong
+    from backend.services.companies.applying import DeclarationWrong
     from backend.simulate.calendar import CalendarFull
     from backend.simulate.run import NotDrained, Simulation, SimulationBusy
 

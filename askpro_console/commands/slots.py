@@ -17,7 +17,7 @@ from askpro_console.terminal import harmless
 if TYPE_CHECKING:
     from backend.domain.availability import Slot
     from backend.postgres.pools import Connection
-    from backend.services.availability import ReadCalendar
+    from backend.services.booking.availability import ReadCalendar
 
 NAME = "slots"
 HELP = "list the free slots of a service, to read to a caller"
@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print them; an empty list is no failure."""
-    from backend.services.availability import MOST_DAYS
+    from backend.services.booking.availability import MOST_DAYS
 
     if not 1 <= args.days <= MOST_DAYS:
         raise WrongUsage(f"--days must be from 1 to {MOST_DAYS}.")
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 async def _read(args: argparse.Namespace, first: date | None) -> tuple[ReadCalendar, tuple[Slot, ...]]:
     from backend.postgres.address import Role
     from backend.postgres.pools import connect
-    from backend.services.availability import AvailabilityRequest, NotOffered, read_calendar, slots_in
+    from backend.services.booking.availability import AvailabilityRequest, NotOffered, read_calendar, slots_in
 
     connection = await connect(System.load().postgres(), Role.CONSOLE, application="askpro-slots")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -12,6 +11,7 @@ from askpro_console.at_database import with_database
 from askpro_console.operator_name import operator_name
 from askpro_console.printed import agree, clock, print_json, print_table
 from askpro_console.refusal import Refused, WrongUsage, nearest
+from askpro_console.spans import span
 from askpro_console.system import System
 from askpro_console.terminal import harmless
 from backend.domain.vocabulary import TokenScope
@@ -25,7 +25,6 @@ HELP = "tokens of the HTTP API: create, list, rotate, revoke"
 
 ALL = "all"
 
-UNITS = {"h": 3600, "d": 86_400, "w": 604_800}
 
 Result = TypeVar("Result")
 
@@ -171,10 +170,10 @@ def _scopes(words: Sequence[str]) -> list[TokenScope]:
 
 def _span(option: str, text: str) -> timedelta:
     """A length of time such as 12h, 90d, 52w. Raises WrongUsage."""
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([hdw])", text.strip().lower())
-    if match is None:
-        raise WrongUsage(f"{option}: {text!r} is no span such as 12h, 90d or 52w.")
-    return timedelta(seconds=int(match[1]) * UNITS[match[2]])
+    try:
+        return span(text)
+    except argparse.ArgumentTypeError as wrong:
+        raise WrongUsage(f"{option}: {wrong}.") from None
 
 
 def _with_database(work: Callable[[Connection], Awaitable[Result]], *, changes: bool) -> Result:

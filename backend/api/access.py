@@ -7,9 +7,9 @@ import logging
 
 from starlette.types import Scope
 
-from backend.api.clients import is_this_machine
 from backend.api.database import borrowed
-from backend.api.limits import count_caller
+from backend.api.limits.clients import is_this_machine
+from backend.api.limits.limiting import count_caller
 from backend.api.problems import REQUEST_ID, Problem
 from backend.api.resources import Resources
 from backend.domain.vocabulary import TokenScope

@@ -14,17 +14,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from backend.api.clients import Clients
 from backend.api.config import ApiConfig
 from backend.api.dashboard import DASHBOARD, Dashboard
-from backend.api.documented import documented_api
-from backend.api.entrance import Entrance
 from backend.api.frame import Frame
 from backend.api.functions import RETELL_FUNCTION, FunctionEndpoint
 from backend.api.health import LIVEZ, READYZ, Livez, Readyz
-from backend.api.limits import Guard, Guarded
+from backend.api.limits.clients import Clients
+from backend.api.limits.limiting import Guard, Guarded
 from backend.api.metrics import METRICS, Metrics
-from backend.api.openapi import OPENAPI, OpenApi
+from backend.api.partners.documented import documented_api
+from backend.api.partners.entrance import Entrance
+from backend.api.partners.openapi import OPENAPI, OpenApi
 from backend.api.problems import Problem
 from backend.api.resources import Resources
 from backend.api.timings import Timings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backend.api.limit_table import LimitFigures
+from backend.api.limits.table import LimitFigures
 from backend.postgres.address import PostgresAddress
 
 

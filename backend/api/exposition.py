@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from backend.api.gate import Gate, Priority
-from backend.api.limits import Guard
+from backend.api.limits.gate import Gate, Priority
+from backend.api.limits.limiting import Guard
 from backend.api.resources import Resources
 from backend.api.timings import RouteTimings
 from backend.watch.prometheus import family, sample

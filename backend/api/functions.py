@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from backend.api.limits import enter_gate
+from backend.api.limits.limiting import enter_gate
 from backend.api.problems import Problem, send_bytes
 from backend.api.resources import Resources
 from backend.api.webhooks import Door, Sender

@@ -10,20 +10,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from backend.api.config import ApiConfig
-from backend.api.limits import Guard
+from backend.api.limits.limiting import Guard
 from backend.api.loop_lag import LoopLag
 from backend.api.problems import Problem
 from backend.api.timings import Timings
 from backend.postgres.address import Role
 from backend.postgres.pools import ACQUIRE_TIMEOUT_S, DATABASE_ERRORS, Pool, open_pool
 from backend.queue.port import JobQueue
-from backend.services.callers import Callers
+from backend.services.calls.callers import Callers
 from backend.services.functions.answering import Functions
 from backend.services.functions.warm_up import warm_up
-from backend.services.inbox import release
-from backend.services.intake import Intake, Limits
-from backend.services.rejects import Rejects
-from backend.services.seal import Seal
+from backend.services.intake.accepting import Intake, Limits
+from backend.services.intake.inbox import release
+from backend.services.intake.rejects import Rejects
+from backend.services.intake.seal import Seal
 from backend.valkey.notices import Notices
 from backend.watch.reader import SnapshotReader
 

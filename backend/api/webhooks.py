@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from backend.api.body import TooLarge, read_body
 from backend.api.config import ApiConfig
-from backend.api.limits import enter_gate
+from backend.api.limits.limiting import enter_gate
 from backend.api.problems import Problem, send_json
 from backend.api.resources import Resources
 from backend.domain.vocabulary import Provider, RejectReason
@@ -22,8 +22,8 @@ from backend.providers.calcom import signature as calcom_signature
 from backend.providers.delivery import Delivery, Headers, Malformed, dialled_number, kept_headers
 from backend.providers.retell import payloads as retell
 from backend.providers.retell import signature as retell_signature
-from backend.services.callers import Caller
-from backend.services.intake import IntakeUnavailable
+from backend.services.calls.callers import Caller
+from backend.services.intake.accepting import IntakeUnavailable
 
 RETELL_WEBHOOK = "/api/retell/webhook"
 RETELL_INBOUND = "/api/retell/inbound"

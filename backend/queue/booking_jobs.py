@@ -7,7 +7,7 @@ from backend.queue.context import JobContext
 from backend.queue.delivered import Delivered
 from backend.queue.failures import Later, Permanent
 from backend.queue.turns import Turns
-from backend.services.calendar_bookings import fold_booking_event
+from backend.services.calendars.bookings import fold_booking_event
 
 turns = Turns()
 

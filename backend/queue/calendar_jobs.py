@@ -8,7 +8,7 @@ import msgspec
 
 from backend.queue.context import JobContext
 from backend.queue.failures import Later
-from backend.services.calendar_sync import CalendarWaits, sync_appointment
+from backend.services.calendars.sync import CalendarWaits, sync_appointment
 
 CALENDAR_SYNC = "default.calendar_sync"
 

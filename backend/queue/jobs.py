@@ -23,12 +23,13 @@ from backend.queue.failures import Permanent
 from backend.queue.port import JobQueue, NewJob
 from backend.queue.retention import AT_MOST, PRUNERS
 from backend.queue.turns import Turns
-from backend.services import differences, housekeeping, idempotent_answers
-from backend.services.booking import BookingRequest, Refused
-from backend.services.call_wishes import book_wish
-from backend.services.callbacks import date_callback
-from backend.services.calls import fold_call_events
+from backend.services import housekeeping, idempotent_answers
+from backend.services.booking.making import BookingRequest, Refused
+from backend.services.callbacks.requests import date_callback
+from backend.services.calls.folding import fold_call_events
+from backend.services.calls.wishes import book_wish
 from backend.services.notifications.file_channel import FileChannel
+from backend.services.reconciliation import differences
 
 RETELL_CALL = "webhooks.retell_call"
 CALCOM_BOOKING = "webhooks.calcom_booking"

@@ -16,12 +16,13 @@ from backend.queue.context import JobContext
 from backend.queue.failures import Later, Permanent
 from backend.queue.port import JobQueue, NewJob
 from backend.queue.turns import Turns
-from backend.services import callback_desk, housekeeping
-from backend.services.follow_ups import due_follow_up
+from backend.services import housekeeping
+from backend.services.callbacks import desk as callback_desk
 from backend.services.notifications.channel import Busy, Channel, Refused, Unreachable
+from backend.services.notifications.follow_ups import due_follow_up
 from backend.services.notifications.message import Message
 from backend.services.notifications.records import decide, note
-from backend.services.reminders import companies_to_remind, due_reminder, sweep
+from backend.services.notifications.reminders import companies_to_remind, due_reminder, sweep
 
 REMINDERS_DUE = "default.reminders_due"
 REMINDER = "notifications.reminder"

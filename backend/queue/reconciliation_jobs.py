@@ -12,9 +12,9 @@ from backend.domain.vocabulary import Provider, RunCause, RunState
 from backend.providers.clients import Providers
 from backend.queue.context import JobContext
 from backend.queue.failures import Later, Permanent
-from backend.services.reconciliation import Account, NoKey, Report, RunUnderWay, accounts
-from backend.services.reconciliation_bookings import reconcile_bookings
-from backend.services.reconciliation_calls import reconcile_calls
+from backend.services.reconciliation.bookings import reconcile_bookings
+from backend.services.reconciliation.calls import reconcile_calls
+from backend.services.reconciliation.running import Account, NoKey, Report, RunUnderWay, accounts
 
 RECONCILE_CALLS = "default.reconcile_calls"
 RECONCILE_BOOKINGS = "default.reconcile_bookings"

@@ -7,7 +7,7 @@ from datetime import time
 
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Connection
-from backend.services.companies import (
+from backend.services.companies.applying import (
     WEEKDAYS,
     BranchDeclaration,
     CompanyDeclaration,

@@ -18,7 +18,7 @@ import pytest
 from retell.lib.webhook_auth import symmetric
 
 from backend.api.config import ApiConfig
-from backend.api.limit_table import LimitFigures
+from backend.api.limits.table import LimitFigures
 from backend.api.server import serve
 from backend.postgres.address import PostgresAddress, Role
 from backend.providers.calcom.signature import sign as sign_calcom

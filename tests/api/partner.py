@@ -14,7 +14,7 @@ import httpx
 
 from backend.domain.vocabulary import TokenScope
 from backend.domain.weeks import parse_week
-from backend.services.companies import (
+from backend.services.companies.applying import (
     BranchDeclaration,
     CompanyDeclaration,
     SegmentDeclaration,

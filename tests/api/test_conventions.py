@@ -7,9 +7,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from backend.api.conditions import is_unchanged
-from backend.api.entrance import RESOURCE_BODY_LIMIT, is_acceptable
-from backend.api.values import EARLIEST, LATEST, read_day, read_moment
+from backend.api.partners.conditions import is_unchanged
+from backend.api.partners.entrance import RESOURCE_BODY_LIMIT, is_acceptable
+from backend.api.partners.values import EARLIEST, LATEST, read_day, read_moment
 from backend.domain.vocabulary import TokenScope
 from tests.api.conftest import until
 from tests.api.partner import Partner, at

@@ -11,10 +11,10 @@ import httpx
 import msgspec
 import pytest
 
-from backend.api.limit_table import LimitFigures
+from backend.api.limits.table import LimitFigures
 from backend.postgres.address import PostgresAddress
 from backend.providers.retell.signature import sign
-from backend.services.companies import apply_company
+from backend.services.companies.applying import apply_company
 from tests.api.conftest import RETELL_KEY, Api, StartApi, retell_headers, until
 from tests.api.fault_proxy import fault_proxy
 from tests.databases import OwnConnection

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from backend.api.gate import Gate, GatePolicy, Overloaded, Priority
+from backend.api.limits.gate import Gate, GatePolicy, Overloaded, Priority
 from tests.api.virtual_time import in_virtual_time
 
 IN_CALL, BOOKING, REPORT = Priority.IN_CALL, Priority.BOOKING, Priority.REPORT

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from backend.services.companies import apply_company
+from backend.services.companies.applying import apply_company
 from tests.api.conftest import CALCOM_SECRET, RETELL_KEY, StartApi
 from tests.databases import OwnConnection
 from tests.hostile_bodies import PATHS, HostileBodies

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from backend.api.limit_table import LimitFigures
+from backend.api.limits.table import LimitFigures
 from backend.providers.retell.signature import sign
 from tests.api.conftest import NUMBER, RETELL_KEY, Api, StartApi, encoded
 from tests.databases import OwnConnection

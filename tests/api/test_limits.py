@@ -14,12 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.api.body import BODY_LIMIT
-from backend.api.clients import Clients, parsed
-from backend.api.documented import ROUTERS
 from backend.api.frame import Frame
-from backend.api.gate import Gate, GatePolicy, Priority
-from backend.api.limit_table import LimitFigures, Rule, rule_for, table
-from backend.api.limits import Guard, count_caller
+from backend.api.limits.clients import Clients, parsed
+from backend.api.limits.gate import Gate, GatePolicy, Priority
+from backend.api.limits.limiting import Guard, count_caller
+from backend.api.limits.table import LimitFigures, Rule, rule_for, table
+from backend.api.partners.documented import ROUTERS
 from backend.api.problems import send_json
 from backend.api.timings import Timings
 from backend.valkey.gcra import Limit

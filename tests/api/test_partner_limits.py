@@ -8,7 +8,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from backend.api.limit_table import LimitFigures
+from backend.api.limits.table import LimitFigures
 from backend.domain.vocabulary import TokenScope
 from backend.services.tokens import create_token
 from tests.api.conftest import Api, StartApi, call_event, retell_headers, until

@@ -13,7 +13,7 @@ import pytest
 from askpro_console.cli import main
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Connection
-from backend.services.companies import apply_company
+from backend.services.companies.applying import apply_company
 from backend.stack.endpoints import Endpoints
 from backend.stack.layout import Layout
 from tests.databases import OpenConnection

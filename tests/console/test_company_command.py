@@ -15,7 +15,7 @@ from ptyprocess import PtyProcess
 
 from askpro_console import cli
 from askpro_console.company_schema import json_schema
-from backend.services.companies import read_declaration
+from backend.services.companies.applying import read_declaration
 from tests.whole_system import WHOLE_SYSTEM, Running
 
 pytestmark = WHOLE_SYSTEM

@@ -11,7 +11,7 @@ import pytest
 from askpro_console.refusal import WrongUsage
 from askpro_console.secrets import SecretRefused
 from askpro_console.system import NotRunning, System
-from backend.api.limit_table import LimitFigures
+from backend.api.limits.table import LimitFigures
 from backend.domain.vocabulary import QueueName
 from backend.postgres.address import Role
 from backend.stack.endpoints import Endpoints

@@ -17,8 +17,8 @@ from backend.postgres.pools import Connection, tenant_transaction
 from backend.queue.jobs import handlers_of
 from backend.queue.notification_jobs import BOOKING_CONFIRMED, CALLBACKS_OVERDUE, REMINDERS_DUE, Happened
 from backend.queue.port import JobQueue, NewJob
-from backend.services.booking import Booked, BookingRequest, book, cancel, reschedule
-from backend.services.companies import CallbackRules, NotificationRules, apply_company
+from backend.services.booking.making import Booked, BookingRequest, book, cancel, reschedule
+from backend.services.companies.applying import CallbackRules, NotificationRules, apply_company
 from backend.services.notifications.smtp_channel import SmtpServer
 from tests.databases import OpenConnection
 from tests.queue.scenes import OwnConnection, config_for, put, until, working

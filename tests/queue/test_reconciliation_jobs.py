@@ -16,8 +16,8 @@ from backend.providers.clients import ProviderConfig
 from backend.queue.jobs import HANDLERS, handlers_of
 from backend.queue.port import JobQueue, NewJob
 from backend.queue.reconciliation_jobs import RECONCILE_BOOKINGS, RECONCILE_CALLS, RECONCILE_NIGHTLY
-from backend.services import reconciliation
-from backend.services.companies import apply_company
+from backend.services.companies.applying import apply_company
+from backend.services.reconciliation import running as reconciliation
 from tests.databases import OpenConnection, OwnConnection
 from tests.fakes.retell import FAILING, KEY, RetellFake, call_of, running_retell
 from tests.queue.scenes import config_for, until, working

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from backend.domain.vocabulary import Bundesland, ExceptionKind
 from backend.domain.weeks import WEEKDAYS, Span, Week
-from backend.services.companies import (
+from backend.services.companies.applying import (
     BranchDeclaration,
     BranchException,
     CompanyDeclaration,

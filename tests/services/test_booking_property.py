@@ -17,7 +17,7 @@ from backend.domain.vocabulary import RefusalReason
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, tenant_transaction
 from backend.postgres.verify import verify
-from backend.services.booking import (
+from backend.services.booking.making import (
     Booked,
     BookingRequest,
     ChangeNotAllowed,
@@ -30,7 +30,7 @@ from backend.services.booking import (
     reschedule,
     restore,
 )
-from backend.services.companies import (
+from backend.services.companies.applying import (
     BranchDeclaration,
     CompanyDeclaration,
     SegmentDeclaration,

@@ -13,9 +13,9 @@ import pytest
 
 from backend.postgres.pools import Connection, tenant
 from backend.providers.clients import Providers
-from backend.services.booking import ChangeRefused, cancel, reschedule
-from backend.services.calendar_bookings import fold_booking_event
-from backend.services.companies import apply_company
+from backend.services.booking.making import ChangeRefused, cancel, reschedule
+from backend.services.calendars.bookings import fold_booking_event
+from backend.services.companies.applying import apply_company
 from tests.fakes.calcom import Booking, FakeCalcom
 from tests.fakes.serving import serving
 from tests.services.calendar_scenes import TOMORROW, CalendarScene, provider_config, with_calendars

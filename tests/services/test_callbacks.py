@@ -12,8 +12,8 @@ import pytest
 from backend.domain.vocabulary import ExceptionKind
 from backend.domain.weeks import parse_week
 from backend.postgres.pools import Connection, tenant
-from backend.services.callbacks import CallbackRequest, date_callback, request_callback
-from backend.services.companies import BranchException, CompanyDeclaration, apply_company
+from backend.services.callbacks.requests import CallbackRequest, date_callback, request_callback
+from backend.services.companies.applying import BranchException, CompanyDeclaration, apply_company
 from tests.services.conftest import SALON, Salon
 
 MONDAY_NOON = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from backend.postgres.pools import Connection
-from backend.services.booking import Booked, Refused
-from backend.services.companies import (
+from backend.services.booking.making import Booked, Refused
+from backend.services.companies.applying import (
     CompanyDeclaration,
     DeclarationWrong,
     StaffDeclaration,

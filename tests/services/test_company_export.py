@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from backend.postgres.pools import Connection
-from backend.services.companies import (
+from backend.services.companies.applying import (
     CompanyDeclaration,
     DeclarationWrong,
     apply_company,
@@ -15,8 +15,8 @@ from backend.services.companies import (
     list_companies,
     read_declaration,
 )
-from backend.services.company_rows import declaration_of, rows_of
-from backend.services.company_toml import write_declaration
+from backend.services.companies.rows import declaration_of, rows_of
+from backend.services.companies.toml_form import write_declaration
 from tests.services.calendar_scenes import with_calendars
 from tests.services.conftest import SALON, Salon
 from tests.services.declarations import companies

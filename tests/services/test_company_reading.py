@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.services.companies import DeclarationWrong, Mistake, read_declaration
-from backend.services.company_reading import declaration_from
+from backend.services.companies.applying import DeclarationWrong, Mistake, read_declaration
+from backend.services.companies.reading import declaration_from
 
 EXAMPLE = tomllib.loads((files("askpro_console") / "company_example.toml").read_text(encoding="utf-8"))
 

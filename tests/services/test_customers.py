@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from backend.postgres.pools import Connection, tenant
-from backend.services.customers import Caller, FoundCustomer, caller, find_or_create
+from backend.services.customers.finding import Caller, FoundCustomer, caller, find_or_create
 from tests.services.conftest import Salon
 
 PHONE = "0170 12345678"

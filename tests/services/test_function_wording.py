@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from backend.domain.vocabulary import RefusalReason
-from backend.services.catalogue import Branch, find
+from backend.services.companies.catalogue import Branch, find
 from backend.services.functions import wording
 from backend.services.functions.answering import refusal
 from backend.services.functions.arguments import Arguments, read_clock, read_day, read_moment

@@ -13,7 +13,7 @@ import pytest
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection
 from backend.providers.retell.functions import read_function_call
-from backend.services.companies import apply_company
+from backend.services.companies.applying import apply_company
 from backend.services.functions.answering import Functions
 from backend.services.functions.appointments import AT_TIME, BY_ID, OF_CALL, OF_CUSTOMERS
 from backend.services.functions.scene import LINE as LINE_OF_CALLER

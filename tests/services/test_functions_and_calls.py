@@ -10,8 +10,8 @@ import pytest
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, tenant
 from backend.providers.retell.functions import read_function_call
-from backend.services.booking import Booked
-from backend.services.call_wishes import book_wish
+from backend.services.booking.making import Booked
+from backend.services.calls.wishes import book_wish
 from backend.services.functions.answering import Functions
 from tests.databases import OpenPool
 from tests.services.conftest import ASKED_AT, Deliveries, Salon

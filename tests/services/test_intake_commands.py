@@ -17,9 +17,9 @@ from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import open_pool
 from backend.providers.retell.payloads import read_delivery
 from backend.providers.retell.signature import sign
-from backend.services.inbox import store
-from backend.services.rejects import Rejects
-from backend.services.seal import Seal
+from backend.services.intake.inbox import store
+from backend.services.intake.rejects import Rejects
+from backend.services.intake.seal import Seal
 from backend.stack.endpoints import Endpoints
 from backend.stack.layout import Layout
 from tests.databases import OpenConnection

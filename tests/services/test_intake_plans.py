@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from backend.services.quarantine import WAITING
-from backend.services.replay import FIRST, OPEN
+from backend.services.intake.quarantine import WAITING
+from backend.services.intake.replay import FIRST, OPEN
 from tests.databases import OwnConnection, SuperuserConnection
 
 

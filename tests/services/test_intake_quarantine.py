@@ -12,8 +12,8 @@ from backend.domain.vocabulary import Provider
 from backend.postgres.address import Role
 from backend.providers.delivery import Delivery
 from backend.queue.port import JobQueue
-from backend.services.inbox import Stored, release, store
-from backend.services.quarantine import AssignmentRefused, assign, plan_assignment, quarantine_groups
+from backend.services.intake.inbox import Stored, release, store
+from backend.services.intake.quarantine import AssignmentRefused, assign, plan_assignment, quarantine_groups
 from tests.databases import OpenConnection, OwnConnection
 
 

@@ -12,9 +12,9 @@ from backend.domain.vocabulary import Provider, RejectReason
 from backend.postgres.address import Role
 from backend.providers.calcom.signature import sign as sign_calcom
 from backend.providers.retell.signature import sign as sign_retell
-from backend.services.rejects import KeepLimits, Rejects, network_of
-from backend.services.replay import UNREADABLE, reject_groups, replay
-from backend.services.seal import Seal, SealBroken
+from backend.services.intake.rejects import KeepLimits, Rejects, network_of
+from backend.services.intake.replay import UNREADABLE, reject_groups, replay
+from backend.services.intake.seal import Seal, SealBroken
 from tests.databases import OpenConnection, OpenPool, OwnConnection
 
 KEY = bytes(range(32))

@@ -13,10 +13,10 @@ import pytest
 from backend.domain.vocabulary import DifferenceAction, DifferenceKind, Provider, RunCause, RunState
 from backend.postgres.pools import Connection, tenant
 from backend.providers.clients import Providers
-from backend.services.booking import cancel, reschedule
-from backend.services.companies import apply_company
-from backend.services.reconciliation import NoKey, PoolScope, Report, accounts
-from backend.services.reconciliation_bookings import reconcile_bookings
+from backend.services.booking.making import cancel, reschedule
+from backend.services.companies.applying import apply_company
+from backend.services.reconciliation.bookings import reconcile_bookings
+from backend.services.reconciliation.running import NoKey, PoolScope, Report, accounts
 from tests.fakes.calcom import Booking, FakeCalcom
 from tests.fakes.serving import serving
 from tests.services.calendar_scenes import CUT, TOMORROW, CalendarScene, provider_config, with_calendars

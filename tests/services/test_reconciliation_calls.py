@@ -16,9 +16,10 @@ from backend.postgres.pools import Connection
 from backend.providers.calling import Timeouts
 from backend.providers.clients import ProviderConfig, Providers
 from backend.providers.retell.payloads import read_delivery
-from backend.services.differences import prune
-from backend.services.inbox import Stored, store
-from backend.services.reconciliation import (
+from backend.services.intake.inbox import Stored, store
+from backend.services.reconciliation.calls import reconcile_calls
+from backend.services.reconciliation.differences import prune
+from backend.services.reconciliation.running import (
     SYSTEM,
     Account,
     NoKey,
@@ -29,7 +30,6 @@ from backend.services.reconciliation import (
     run,
     window,
 )
-from backend.services.reconciliation_calls import reconcile_calls
 from tests.fakes.retell import (
     BROKEN_JSON,
     FAILING,

@@ -16,16 +16,16 @@ from asyncpg.connection import LoggedQuery
 from backend.domain.vocabulary import AppointmentStatus, CallOutcome
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, tenant_transaction
-from backend.services.appointment_records import (
+from backend.services.booking.listing import (
     AppointmentFilter,
     AppointmentRecord,
     list_appointments,
     list_events,
     read_appointment,
 )
-from backend.services.call_records import CallFilter, CallRecord, list_calls, read_call
-from backend.services.company_facts import read_facts
-from backend.services.customer_records import CustomerFilter, CustomerRecord, list_customers, read_customer
+from backend.services.calls.listing import CallFilter, CallRecord, list_calls, read_call
+from backend.services.companies.facts import read_facts
+from backend.services.customers.listing import CustomerFilter, CustomerRecord, list_customers, read_customer
 from tests.databases import OpenConnection, SuperuserConnection
 
 MANY = """

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from backend.domain.vocabulary import NotificationKind, NotificationState
 from backend.postgres.pools import Connection, tenant, tenant_transaction
-from backend.services.companies import NotificationRules, apply_company
+from backend.services.companies.applying import NotificationRules, apply_company
 from backend.services.notifications.message import Message
 from backend.services.notifications.records import decide
-from backend.services.reminders import RULES, companies_to_remind, due_reminder, sweep
+from backend.services.notifications.reminders import RULES, companies_to_remind, due_reminder, sweep
 from tests.databases import SuperuserConnection
 from tests.services.conftest import SALON, Salon
 

@@ -13,7 +13,7 @@ alter table job_runs add constraint job_runs_outcome_check
 
 -- Who syncs, and with what --------------------------------------------------------------------------------------------
 
--- A company syncs when its settings name a key (backend.services.company_declarations.CalcomRules).
+-- A company syncs when its settings name a key (backend.services.companies.declarations.CalcomRules).
 alter table staff_services add column calcom_event_type_id bigint check (calcom_event_type_id > 0);
 comment on column staff_services.calcom_event_type_id is 'of this person for this service; null: the service''s own';
 

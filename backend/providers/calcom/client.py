@@ -2,7 +2,7 @@
 
 Each endpoint states its version in `cal-api-version`; without it Cal.com answers in an older form. A move makes a new
 booking with a new uid and leaves the old one cancelled with `rescheduledToUid`. Nothing here is repeated that might
-have been done: see `backend.services.calendar_sync` for how a lost answer is made good.
+have been done: see `backend.services.calendars.sync` for how a lost answer is made good.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from backend.domain.names import name_key
 from backend.domain.vocabulary import AppointmentStatus, CallOutcome, RefusalReason
-from backend.services import booking
-from backend.services.booking import BookingRequest, Refused, book
-from backend.services.catalogue import Service
-from backend.services.customers import caller, find_or_create
+from backend.services.booking import making as booking
+from backend.services.booking.making import BookingRequest, Refused, book
+from backend.services.companies.catalogue import Service
+from backend.services.customers.finding import caller, find_or_create
 from backend.services.functions import wording
 from backend.services.functions.appointments import Found, by_id, meant, of_call, of_id
 from backend.services.functions.offers import declined, wanted_at

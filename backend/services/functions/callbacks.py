@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from backend.domain.vocabulary import CallOutcome, RefusalReason
 from backend.domain.zones import instant, zone
-from backend.services.callbacks import LONGEST_REASON
-from backend.services.callbacks import request_callback as keep_request
+from backend.services.callbacks.requests import LONGEST_REASON
+from backend.services.callbacks.requests import request_callback as keep_request
 from backend.services.functions import wording
 from backend.services.functions.refusals import Declined, FunctionRefusal
 from backend.services.functions.scene import Answer, Scene, did

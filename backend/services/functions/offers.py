@@ -8,8 +8,8 @@ from datetime import datetime, time, timedelta
 from backend.domain.availability import Slot
 from backend.domain.vocabulary import RefusalReason
 from backend.domain.zones import instant, zone
-from backend.services.availability import MOST_DAYS, AvailabilityRequest, NotOffered, alternatives, available
-from backend.services.catalogue import NEAREST, Branch, Service, StaffMember
+from backend.services.booking.availability import MOST_DAYS, AvailabilityRequest, NotOffered, alternatives, available
+from backend.services.companies.catalogue import NEAREST, Branch, Service, StaffMember
 from backend.services.functions import wording
 from backend.services.functions.refusals import Declined
 from backend.services.functions.scene import Answer, Scene, suggested

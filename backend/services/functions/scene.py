@@ -22,7 +22,7 @@ from backend.domain.phones import normalise
 from backend.domain.vocabulary import CallOutcome, RefusalReason
 from backend.domain.zones import zone
 from backend.postgres.pools import Connection
-from backend.services.catalogue import Branch, Catalogue, Catalogues, Service, StaffMember, find
+from backend.services.companies.catalogue import Branch, Catalogue, Catalogues, Service, StaffMember, find
 from backend.services.functions import wording
 from backend.services.functions.arguments import Arguments
 from backend.services.functions.refusals import Declined, FunctionRefusal

@@ -1,0 +1,1 @@
+"""The documented API: the resources that partners build on, one module each."""

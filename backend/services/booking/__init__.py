@@ -1,0 +1,1 @@
+"""Booking: what is free, and appointments made, moved, cancelled and restored."""

@@ -1,0 +1,1 @@
+"""Calendars at Cal.com: our changes written there, theirs followed here."""

@@ -1,0 +1,1 @@
+"""Requests to call somebody back, and the desk that settles them."""

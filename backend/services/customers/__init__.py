@@ -1,0 +1,1 @@
+"""Customers: found or created, listed, changed."""

@@ -1,0 +1,1 @@
+"""Deliveries of providers: accepted, kept when refused, released, replayed."""
