@@ -231,6 +231,9 @@ async def test_the_api_may_do_nothing_to_the_inbox_but_through_its_functions(
 @pytest.mark.parametrize("role", [Role.WORKER, Role.WATCH, Role.CONSOLE])
 async def test_only_the_intake_s_own_roles_may_call_its_functions(open_connection: OpenConnection, role: Role) -> None:
     connection = await open_connection(role)
-    for call in ("intake_accept('[]', '')", "intake_release(1)", "intake_kept_bytes()", "intake_tenant('+49', 'a')"):
+    closed = ["intake_release(1)", "intake_kept_bytes()", "intake_tenant('+49', 'a')"]
+    if role is not Role.WORKER:  # which puts in what a reconciliation finds
+        closed.append("intake_accept('[]', '')")
+    for call in closed:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(f"select * from {call}")
