@@ -61,7 +61,7 @@ _REVOKE = """
 """
 
 _ROTATED = """
-    select t.company_id, t.name, t.scopes, t.expires_at, t.revoked_at,
+    select t.company_id, t.name, t.scopes, t.created_at, t.expires_at, t.revoked_at,
            greatest(t.expires_at - t.created_at, interval '1 hour') as life
     from api_tokens t where t.id = $1 for update of t
 """
@@ -228,7 +228,8 @@ async def rotate_token(
             expires_at,
             token_id,
         )
-        old_expires_at = min(row["expires_at"], now + max(overlap, timedelta(milliseconds=1)))
+        # At once means now; only a token made in this very moment cannot end before it began.
+        old_expires_at = min(row["expires_at"], max(now + overlap, row["created_at"] + timedelta(microseconds=1)))
         await connection.execute(_SHORTEN, token_id, old_expires_at)
     return NewToken(
         id=new_id,
