@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import json
 from pathlib import Path
@@ -10,47 +9,20 @@ from uuid import UUID
 
 import pytest
 
-from askpro_console.cli import main
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Connection
 from backend.services.companies.applying import apply_company
-from backend.stack.endpoints import Endpoints
-from backend.stack.layout import Layout
 from tests.databases import OpenConnection
+from tests.home import Shell, settle_home
 from tests.services.conftest import SALON
 from tests.services.mail_server import mail_server
-
-
-class Shell:
-    """Runs `askpro` against the test's database."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    async def __call__(self, *arguments: str, code: int = 0) -> str:
-        """What it prints; fails when it ends with another exit code."""
-        self._capsys.readouterr()
-        assert await asyncio.to_thread(main, [*arguments]) == code
-        printed = self._capsys.readouterr()
-        return printed.out if code == 0 else printed.err
 
 
 @pytest.fixture
 def askpro(
     database: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Shell:
-    monkeypatch.setenv("ASKPRO_HOME", str(tmp_path))
-    layout = Layout.from_environment()
-    for directory in (layout.run, layout.data):
-        directory.mkdir(parents=True, exist_ok=True)
-    layout.credentials_file.write_text(json.dumps(dict(database.passwords)))
-    Endpoints(
-        postgres_host=database.host,
-        postgres_port=database.port,
-        postgres_database=database.database,
-        valkey_url="unix:///nowhere",
-        api_url="http://127.0.0.1:1",
-    ).write(layout.endpoints_file)
+    settle_home(tmp_path, database, monkeypatch)
     return Shell(capsys)
 
 

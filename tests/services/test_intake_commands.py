@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from askpro_console.cli import main
@@ -20,9 +19,8 @@ from backend.providers.retell.signature import sign
 from backend.services.intake.inbox import store
 from backend.services.intake.rejects import Rejects
 from backend.services.intake.seal import Seal
-from backend.stack.endpoints import Endpoints
-from backend.stack.layout import Layout
 from tests.databases import OpenConnection
+from tests.home import settle_home
 
 REJECT_KEY = bytes(range(32))
 KEY = "key_of_today"
@@ -61,22 +59,10 @@ def run(
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
     """`run(*arguments)`: exit code and output of `askpro intake …` for this test's database."""
-    monkeypatch.setenv("ASKPRO_HOME", str(tmp_path / "home"))
+    settle_home(tmp_path / "home", database, monkeypatch)
     monkeypatch.setenv("ASKPRO_SECRET_RETELL_API_KEY", KEY)
     monkeypatch.setenv("ASKPRO_SECRET_REJECT_KEY", REJECT_KEY.hex())
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
-    layout = Layout.from_environment()
-    for directory in (layout.data, layout.run):
-        directory.mkdir(parents=True, exist_ok=True)
-    Endpoints(
-        postgres_host=database.host,
-        postgres_port=database.port,
-        postgres_database=database.database,
-        valkey_url="unix:///nowhere",
-        api_url="http://127.0.0.1:8400",
-    ).write(layout.endpoints_file)
-    layout.credentials_file.write_bytes(msgspec.json.encode(dict(database.passwords)))
-    layout.credentials_file.chmod(0o600)
 
     def ran(*arguments: str) -> tuple[int, str]:
         code = main(["intake", *arguments])

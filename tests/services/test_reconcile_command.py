@@ -8,15 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from askpro_console.cli import main
 from backend.postgres.address import PostgresAddress
-from backend.stack.endpoints import Endpoints
-from backend.stack.layout import Layout
 from tests.databases import OwnConnection
 from tests.fakes.retell import FAILING, KEY, RetellFake, call_of, running_retell
+from tests.home import settle_home
 from tests.services.conftest import Salon
 
 Run = Callable[..., "tuple[int, str]"]
@@ -39,22 +37,10 @@ def run(
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
     """`run(*arguments)`: exit code and output of `askpro reconcile …` for this test's database."""
-    monkeypatch.setenv("ASKPRO_HOME", str(tmp_path / "home"))
+    settle_home(tmp_path / "home", database, monkeypatch)
     monkeypatch.setenv("ASKPRO_SECRET_RETELL_API_KEY", KEY)
     monkeypatch.setenv("ASKPRO_PROVIDERS_RETELL_URL", fake.url)
     monkeypatch.setenv("ASKPRO_SECRETS_KEYRING", "off")
-    layout = Layout.from_environment()
-    for directory in (layout.data, layout.run):
-        directory.mkdir(parents=True, exist_ok=True)
-    Endpoints(
-        postgres_host=database.host,
-        postgres_port=database.port,
-        postgres_database=database.database,
-        valkey_url="unix:///nowhere",
-        api_url="http://127.0.0.1:8400",
-    ).write(layout.endpoints_file)
-    layout.credentials_file.write_bytes(msgspec.json.encode(dict(database.passwords)))
-    layout.credentials_file.chmod(0o600)
 
     def ran(*arguments: str) -> tuple[int, str]:
         code = main(["reconcile", *arguments])
