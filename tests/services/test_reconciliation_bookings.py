@@ -22,7 +22,7 @@ from tests.fakes.serving import serving
 from tests.services.calendar_scenes import CUT, TOMORROW, CalendarScene, provider_config, with_calendars
 from tests.services.conftest import Salon
 
-LATER = datetime.now(UTC) + timedelta(minutes=10)
+LATER = datetime.now(UTC) + timedelta(hours=1)
 """When nothing is in motion any more."""
 
 
