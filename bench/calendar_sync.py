@@ -32,7 +32,7 @@ from backend.providers.calling import Retries, SystemClock, Timeouts
 from backend.providers.clients import ProviderConfig
 from backend.queue.jobs import handlers_of
 from backend.queue.worker import Worker, WorkerConfig
-from backend.services.booking.making import Booked, BookingRequest, SlotTaken, book, cancel, reschedule, restore
+from backend.services.booking import Booked, BookingRequest, SlotTaken, book, cancel, reschedule, restore
 from backend.services.companies.applying import (
     BranchDeclaration,
     CalcomRules,

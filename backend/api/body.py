@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from backend.api.problems import Problem
 
@@ -28,8 +28,8 @@ class ClientGone(Exception):
 class TooLarge(Problem):
     """The body is larger than the limit; the rest of it is not read."""
 
-    def __init__(self) -> None:
-        super().__init__(413, f"the body may have {BODY_LIMIT} bytes", close=True)
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"the body may have {limit} bytes", close=True)
 
 
 async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, *, limit: int = BODY_LIMIT) -> bytes:
@@ -41,7 +41,7 @@ async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, *, lim
         if name == b"content-length" and value.isdigit() and (len(value) > 12 or int(value) > limit):
             if not any(other == EXPECT for other, _ in headers):
                 await _discard(receive)
-            raise TooLarge
+            raise TooLarge(limit)
     message = await receive()
     if message["type"] != "http.request":
         raise ClientGone
@@ -49,7 +49,7 @@ async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, *, lim
     if message.get("more_body", False):
         return await _read_on(bytearray(body), receive, limit)
     if len(body) > limit:
-        raise TooLarge
+        raise TooLarge(limit)
     return body
 
 
@@ -73,8 +73,18 @@ async def _read_on(body: bytearray, receive: Receive, limit: int) -> bytes:
         body += message.get("body", b"")
         if not message.get("more_body", False):
             if len(body) > limit:
-                raise TooLarge
+                raise TooLarge(limit)
             return bytes(body)
     body.clear()
     await _discard(receive)
-    raise TooLarge
+    raise TooLarge(limit)
+
+
+def read_already(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body first, and then what really comes."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def received() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return received

@@ -24,7 +24,7 @@ from backend.queue.port import JobQueue, NewJob
 from backend.queue.retention import AT_MOST, PRUNERS
 from backend.queue.turns import Turns
 from backend.services import housekeeping, idempotent_answers
-from backend.services.booking.making import BookingRequest, Refused
+from backend.services.booking import BookingRequest, Refused
 from backend.services.callbacks.requests import date_callback
 from backend.services.calls.folding import fold_call_events
 from backend.services.calls.wishes import book_wish
@@ -139,7 +139,6 @@ HANDLERS: Mapping[str, Handler] = {
     notification_jobs.REMINDERS_DUE: notification_jobs.reminders_due,
     notification_jobs.REMINDER: notification_jobs.remind,
     notification_jobs.FOLLOW_UP: notification_jobs.follow_up,
-    notification_jobs.BOOKING_CONFIRMED: notification_jobs.follow_up,
     notification_jobs.CALLBACKS_OVERDUE: notification_jobs.callbacks_overdue,
     notification_jobs.CALLBACK_OVERDUE: notification_jobs.tell_overdue,
     CLOSE_STALE_CALLS: close_stale_calls,

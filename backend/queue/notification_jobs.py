@@ -15,7 +15,6 @@ from backend.domain.vocabulary import NotificationState
 from backend.queue.context import JobContext
 from backend.queue.failures import Later, Permanent
 from backend.queue.port import JobQueue, NewJob
-from backend.queue.turns import Turns
 from backend.services import housekeeping
 from backend.services.callbacks import desk as callback_desk
 from backend.services.notifications.channel import Busy, Channel, Refused, Unreachable
@@ -27,8 +26,6 @@ from backend.services.notifications.reminders import companies_to_remind, due_re
 REMINDERS_DUE = "default.reminders_due"
 REMINDER = "notifications.reminder"
 FOLLOW_UP = "notifications.follow_up"
-BOOKING_CONFIRMED = "notifications.booking_confirmed"
-"""What follow-ups were called while there were only confirmations; such jobs may still wait."""
 CALLBACKS_OVERDUE = "default.callbacks_overdue"
 CALLBACK_OVERDUE = "notifications.callback_overdue"
 
@@ -36,7 +33,6 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 30.0, 900.0
 """Between two tries of a message that the channel cannot take now: half its age, within these."""
 
 queue = JobQueue()
-turns = Turns()
 
 
 class ReminderDue(msgspec.Struct, frozen=True):
@@ -104,19 +100,12 @@ async def follow_up(context: JobContext) -> None:
     if channel is None:
         return
     now = datetime.now(UTC)
-    # An update can leave two jobs for one version.
-    async with turns.turn(f"{happened.appointment_id} {happened.version}"):
-        async with context.tenant() as connection:
-            due = await due_follow_up(
-                connection,
-                context.company_id,
-                happened.appointment_id,
-                happened.version,
-                now,
-                sender=channel.sender,
-            )
-        if due is not None:
-            await _deliver(context, channel, due.notification_id, due.message, give_up_at=due.give_up_at)
+    async with context.tenant() as connection:
+        due = await due_follow_up(
+            connection, context.company_id, happened.appointment_id, happened.version, now, sender=channel.sender
+        )
+    if due is not None:
+        await _deliver(context, channel, due.notification_id, due.message, give_up_at=due.give_up_at)
 
 
 async def callbacks_overdue(context: JobContext) -> None:

@@ -21,7 +21,7 @@ from backend.domain.weeks import parse_week
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Pool, connect, open_pool, tenant
 from backend.postgres.verify import verify
-from backend.services.booking.making import Booked, BookingRequest, Refused, book
+from backend.services.booking import Booked, BookingRequest, Refused, book
 from backend.services.companies.applying import (
     BranchDeclaration,
     CompanyDeclaration,

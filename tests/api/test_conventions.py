@@ -94,7 +94,9 @@ async def test_bodies_that_cannot_be_understood_are_told_apart(partner: Partner)
 
     assert_problem(await sent(b"last_name=Kim", "application/x-www-form-urlencoded"), 415)
     assert_problem(await sent(b'{"last_name": "Kim"}', "text/plain"), 415)
-    assert_problem(await sent(b'{"last_name": "' + b"x" * RESOURCE_BODY_LIMIT + b'"}'), 413)
+    too_large = await sent(b'{"last_name": "' + b"x" * RESOURCE_BODY_LIMIT + b'"}')
+    assert_problem(too_large, 413)
+    assert too_large.json()["detail"] == f"the body may have {RESOURCE_BODY_LIMIT} bytes"
     assert_problem(await sent(b""), 422, "invalid")
     deep = b'{"last_name": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"
     for body in (

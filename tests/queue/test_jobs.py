@@ -23,7 +23,7 @@ from backend.providers.delivery import Delivery
 from backend.providers.retell.payloads import read_delivery as read_call_delivery
 from backend.queue.jobs import BOOK, HANDLERS, handlers_of, queue_of
 from backend.queue.port import NewJob
-from backend.services.booking.making import BookingRequest
+from backend.services.booking import BookingRequest
 from backend.services.companies.applying import apply_company
 from backend.services.intake.inbox import store
 from backend.services.notifications.file_channel import FileChannel

@@ -15,9 +15,9 @@ from backend.domain.vocabulary import QueueName
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Connection, tenant_transaction
 from backend.queue.jobs import handlers_of
-from backend.queue.notification_jobs import BOOKING_CONFIRMED, CALLBACKS_OVERDUE, REMINDERS_DUE, Happened
+from backend.queue.notification_jobs import CALLBACKS_OVERDUE, REMINDERS_DUE
 from backend.queue.port import JobQueue, NewJob
-from backend.services.booking.making import Booked, BookingRequest, book, cancel, reschedule
+from backend.services.booking import Booked, BookingRequest, book, cancel, reschedule
 from backend.services.companies.applying import CallbackRules, NotificationRules, apply_company
 from backend.services.notifications.smtp_channel import SmtpServer
 from tests.databases import OpenConnection
@@ -167,13 +167,6 @@ async def test_what_is_imported_or_comes_from_the_providers_calendar_is_told_by_
         post.company_id,
         appointment_id,
     )
-    await post.settled()
-    assert len(post.server.messages) == 1
-
-
-async def test_a_confirmation_that_was_put_in_before_an_update_is_sent_once(post: Post) -> None:
-    appointment_id = await post.book()
-    await put(post.worker, NewJob(BOOKING_CONFIRMED, msgspec.json.encode(Happened(appointment_id, 1)), post.company_id))
     await post.settled()
     assert len(post.server.messages) == 1
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from backend.domain.vocabulary import ExceptionKind
 from backend.domain.weeks import parse_week
 from backend.postgres.pools import Connection, Pool, tenant
-from backend.services.booking.making import Booked, BookingRequest, Refused, book
+from backend.services.booking import Booked, BookingRequest, Refused, book
 from backend.services.companies.applying import (
     BranchDeclaration,
     CompanyDeclaration,

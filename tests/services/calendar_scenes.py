@@ -17,7 +17,7 @@ from backend.postgres.pools import Connection, tenant
 from backend.providers.breaker import BreakerPolicy
 from backend.providers.calling import Retries, SystemClock, Timeouts
 from backend.providers.clients import ProviderConfig, Providers
-from backend.services.booking.making import Booked
+from backend.services.booking import Booked
 from backend.services.calendars.sync import CalendarWaits, Pushed, sync_appointment
 from backend.services.companies.applying import CalcomRules, CompanyDeclaration, apply_company
 from tests.fakes.calcom import KEY, FakeCalcom, Misbehaviour

@@ -14,7 +14,7 @@ from backend.domain.vocabulary import Provider
 from backend.domain.weeks import parse_week
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, Pool, tenant
-from backend.services.booking.making import Booked, BookingRequest, Refused, book
+from backend.services.booking import Booked, BookingRequest, Refused, book
 from backend.services.calls.folding import FoldResult, fold_call_events
 from backend.services.companies.applying import (
     BranchDeclaration,

@@ -15,9 +15,9 @@ from backend.domain.vocabulary import ExceptionKind, RefusalReason
 from backend.domain.weeks import parse_spans, parse_week
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, Pool, tenant
+from backend.services.booking import Booked, BookingRequest, book
 from backend.services.booking.availability import AvailabilityRequest, NotOffered, alternatives, available, days_read
 from backend.services.booking.calendar_rows import READ_CALENDAR
-from backend.services.booking.making import Booked, BookingRequest, book
 from backend.services.companies.applying import (
     BranchDeclaration,
     BranchException,

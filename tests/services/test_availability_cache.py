@@ -14,10 +14,10 @@ from asyncpg.connection import LoggedQuery
 from backend.domain.vocabulary import ExceptionKind
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, Pool, tenant
+from backend.services.booking import Booked, BookingRequest, book
 from backend.services.booking.availability import AvailabilityRequest, NotOffered, alternatives, available, days_read
 from backend.services.booking.calendar_rows import READ_CALENDAR
 from backend.services.booking.calendar_rules import RULES, Place
-from backend.services.booking.making import Booked, BookingRequest, book
 from backend.services.companies.applying import StaffException, apply_company
 from tests.databases import OpenPool, SuperuserConnection
 from tests.services.test_availability import NOW, STUDIO, Studio

@@ -13,7 +13,7 @@ from backend.domain.vocabulary import AppointmentStatus, RefusalReason
 from backend.postgres.address import Role
 from backend.postgres.appointment_history import verify_appointments
 from backend.postgres.pools import tenant
-from backend.services.booking.making import (
+from backend.services.booking import (
     AppointmentMissing,
     AppointmentStale,
     Booked,

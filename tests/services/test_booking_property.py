@@ -17,7 +17,7 @@ from backend.domain.vocabulary import RefusalReason
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, tenant_transaction
 from backend.postgres.verify import verify
-from backend.services.booking.making import (
+from backend.services.booking import (
     Booked,
     BookingRequest,
     ChangeNotAllowed,

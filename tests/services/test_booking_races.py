@@ -12,7 +12,7 @@ from backend.domain.vocabulary import RefusalReason
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Connection
 from backend.postgres.verify import verify
-from backend.services.booking.making import Booked, Refused
+from backend.services.booking import Booked, Refused
 from backend.simulate.booking_load import measure, table
 from tests.databases import OpenConnection, OpenPool, SuperuserConnection
 from tests.services.atelier import TEN, Atelier, open_atelier

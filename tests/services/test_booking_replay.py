@@ -15,7 +15,7 @@ from askpro_console.replay_report import replay
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.appointment_replay import Calendars, Replayed, replayed
 from backend.postgres.pools import Connection, tenant
-from backend.services.booking.making import cancel, reschedule
+from backend.services.booking import cancel, reschedule
 from tests.databases import OpenConnection, OpenPool
 from tests.services.atelier import ASKED, TEN, Atelier, open_atelier
 

@@ -12,7 +12,7 @@ from backend.domain.vocabulary import AppointmentStatus, RefusalReason
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, tenant
 from backend.postgres.verify import verify
-from backend.services.booking.making import (
+from backend.services.booking import (
     Booked,
     Changed,
     ChangeNotAllowed,

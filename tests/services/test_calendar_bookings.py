@@ -15,7 +15,7 @@ from backend.domain.vocabulary import CalendarBookingState
 from backend.postgres.pools import Connection, tenant
 from backend.providers.calcom.payloads import read_delivery
 from backend.queue.port import JobQueue
-from backend.services.booking.making import Booked, cancel, complete, reschedule
+from backend.services.booking import Booked, cancel, complete, reschedule
 from backend.services.calendars.bookings import BookingFold, fold_booking_event
 from backend.services.intake.inbox import Stored, release, store
 from tests.services.conftest import Salon

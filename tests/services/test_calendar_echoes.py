@@ -13,7 +13,7 @@ import pytest
 
 from backend.postgres.pools import Connection, tenant
 from backend.providers.clients import Providers
-from backend.services.booking.making import ChangeRefused, cancel, reschedule
+from backend.services.booking import ChangeRefused, cancel, reschedule
 from backend.services.calendars.bookings import fold_booking_event
 from backend.services.companies.applying import apply_company
 from tests.fakes.calcom import Booking, FakeCalcom

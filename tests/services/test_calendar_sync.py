@@ -12,7 +12,7 @@ import pytest
 from backend.domain.vocabulary import CalendarState
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, tenant
-from backend.services.booking.making import cancel, complete, reschedule, restore
+from backend.services.booking import cancel, complete, reschedule, restore
 from backend.services.calendars.records import push_again
 from backend.services.calendars.status import push, read_status
 from backend.services.calendars.sync import MOST_ATTEMPTS, CalendarWaits

@@ -12,7 +12,7 @@ import pytest
 
 from backend.domain.vocabulary import CallOutcome, CallStatus, Provider
 from backend.postgres.pools import Connection, tenant
-from backend.services.booking.making import Booked, Refused
+from backend.services.booking import Booked, Refused
 from backend.services.calls.folding import fold_call_events
 from tests.services.conftest import ASKED_AT, SLOT, Deliveries, Salon
 

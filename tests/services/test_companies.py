@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from backend.postgres.pools import Connection
-from backend.services.booking.making import Booked, Refused
+from backend.services.booking import Booked, Refused
 from backend.services.companies.applying import (
     CompanyDeclaration,
     DeclarationWrong,

@@ -14,7 +14,7 @@ from backend.domain.vocabulary import ExceptionKind
 from backend.domain.weeks import WEEKDAYS, Week
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection
-from backend.services.booking.making import Booked
+from backend.services.booking import Booked
 from backend.services.companies.applying import (
     BranchDeclaration,
     BranchException,

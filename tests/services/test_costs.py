@@ -11,7 +11,7 @@ import pytest
 
 from backend.domain.vocabulary import Provider
 from backend.postgres.pools import Connection, tenant, tenant_transaction
-from backend.services.booking.making import Booked, book, cancel, reschedule
+from backend.services.booking import Booked, book, cancel, reschedule
 from backend.services.calls.folding import FoldResult, fold_call_events
 from tests.databases import SuperuserConnection
 from tests.services.conftest import ASKED_AT, SLOT, Deliveries, Salon

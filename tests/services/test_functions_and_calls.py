@@ -10,7 +10,7 @@ import pytest
 from backend.postgres.address import Role
 from backend.postgres.pools import Connection, tenant
 from backend.providers.retell.functions import read_function_call
-from backend.services.booking.making import Booked
+from backend.services.booking import Booked
 from backend.services.calls.wishes import book_wish
 from backend.services.functions.answering import Functions
 from tests.databases import OpenPool

@@ -13,7 +13,7 @@ import pytest
 from backend.domain.vocabulary import DifferenceAction, DifferenceKind, Provider, RunCause, RunState
 from backend.postgres.pools import Connection, tenant
 from backend.providers.clients import Providers
-from backend.services.booking.making import cancel, reschedule
+from backend.services.booking import cancel, reschedule
 from backend.services.companies.applying import apply_company
 from backend.services.reconciliation.bookings import reconcile_bookings
 from backend.services.reconciliation.running import NoKey, PoolScope, Report, accounts

@@ -13,7 +13,7 @@ import pytest
 from backend.postgres.address import Role
 from backend.postgres.pools import tenant_transaction
 from backend.postgres.verify import verify
-from backend.services.booking.making import Booked, BookingRequest, book
+from backend.services.booking import Booked, BookingRequest, book
 from backend.simulate.businesses import DEMO, businesses
 from backend.simulate.demo import Demo, DemoConfig
 from backend.simulate.dice import seeded

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.api.body import read_body
+from backend.api.body import read_already, read_body
 from backend.api.limits.clients import Clients, is_this_machine
 from backend.api.limits.gate import Gate, GatePolicy, Overloaded, Priority
 from backend.api.limits.table import LimitFigures, Rule, failed_limits, rule_for, table
@@ -242,13 +242,3 @@ def jittered(seconds: float) -> int:
 def whole(seconds: float) -> int:
     """Whole seconds, rounded up, at least one."""
     return max(1, -int(-seconds // 1))
-
-
-def read_already(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body first, and then what really comes."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def received() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return received

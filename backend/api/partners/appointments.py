@@ -38,7 +38,7 @@ from backend.api.problems import Problem
 from backend.domain.availability import Slot
 from backend.domain.vocabulary import AppointmentSource, TokenScope
 from backend.postgres.pools import Connection
-from backend.services.booking import making as booking
+from backend.services import booking
 from backend.services.booking.listing import (
     AppointmentFilter,
     AppointmentRecord,

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.api.access import authenticate
-from backend.api.body import read_body
+from backend.api.body import read_already, read_body
 from backend.api.problems import Problem
 from backend.api.resources import Resources
 from backend.providers.delivery import Malformed
@@ -61,7 +61,7 @@ class Entrance:
                 _check_json(headers, body)
         scope[RAW_BODY] = body
         try:
-            await self._app(scope, replayed(body), send)
+            await self._app(scope, read_already(body, receive), send)
         except RequestValidationError as invalid:
             raise invalid_request(invalid.errors()) from None
         except HTTPException as refused:
@@ -94,16 +94,6 @@ def _check_json(headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         read_object(body)
     except Malformed as fault:
         raise Problem(422, fault.problem, field=fault.field) from None
-
-
-def replayed(body: bytes) -> Receive:
-    """A `receive` that gives a body which was read already."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> Message:
-        return waiting.pop() if waiting else {"type": "http.disconnect"}
-
-    return receive
 
 
 def invalid_request(errors: Sequence[object]) -> Problem:

@@ -1,4 +1,4 @@
-"""Booking: appointments held, booked, confirmed, moved, cancelled and ended, in the caller's transaction.
+"""Appointments held and booked, in the caller's transaction.
 
 What could be booked follows from the calendar's rules (`backend.services.booking.rules`); who is free, in which order
 locks are taken, events and projection stand in the database (migration 0007). A booking whose rules are known is one
@@ -21,53 +21,11 @@ from backend.postgres.pools import Connection
 from backend.services.booking.alternatives import alternatives_near
 from backend.services.booking.availability import NotOffered, ReadCalendar
 from backend.services.booking.calendar_rules import RULES, Able, Place, Rules, Wish
-from backend.services.booking.changes import cancel, complete, confirm, no_show, reschedule, restore
-from backend.services.booking.records import (
-    AppointmentMissing,
-    AppointmentStale,
-    Booked,
-    BookedPart,
-    BookingRequest,
-    CalendarUnsettled,
-    Changed,
-    ChangeNotAllowed,
-    ChangeRefused,
-    HoldExpired,
-    OutsideHours,
-    PolicyForbids,
-    Refused,
-    SlotTaken,
-    StaffNotOffering,
-)
+from backend.services.booking.records import Booked, BookedPart, BookingRequest, CalendarUnsettled, Refused
 from backend.services.booking.rules import is_near, rules_for
 
-__all__ = [
-    "AppointmentMissing",
-    "AppointmentStale",
-    "Booked",
-    "BookedPart",
-    "BookingRequest",
-    "CalendarUnsettled",
-    "ChangeNotAllowed",
-    "ChangeRefused",
-    "Changed",
-    "HoldExpired",
-    "OutsideHours",
-    "PolicyForbids",
-    "Refused",
-    "SlotTaken",
-    "StaffNotOffering",
-    "book",
-    "cancel",
-    "complete",
-    "confirm",
-    "no_show",
-    "reschedule",
-    "restore",
-]
-
 CALLBACK_DUE = timedelta(hours=4)
-"""A caller whose wish could not be met is called back within this time."""
+"""Deadline of a request to call back until the company's own rules date it (`callbacks.requests.date_callback`)."""
 
 NAMED = frozenset(
     {

@@ -29,7 +29,7 @@ from backend.domain.vocabulary import (
 )
 from backend.postgres.pools import Connection
 from backend.providers.calcom.events import read_calendar_event
-from backend.services.booking.making import Booked, BookingRequest, ChangeRefused, book, cancel
+from backend.services.booking import Booked, BookingRequest, ChangeRefused, book, cancel
 from backend.services.calendars.following import ACTOR, Followed, Said, follow
 from backend.services.callbacks.requests import request_callback
 from backend.services.customers.finding import caller, find_or_create

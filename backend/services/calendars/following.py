@@ -18,7 +18,7 @@ import msgspec
 from backend.domain.calendar_bookings import CalendarBooking, Stay, tells_nothing_new
 from backend.domain.vocabulary import ACTIVE_APPOINTMENT, AppointmentStatus, CalendarStatus, DifferenceKind
 from backend.postgres.pools import Connection
-from backend.services.booking.making import (
+from backend.services.booking import (
     Changed,
     ChangeRefused,
     SlotTaken,

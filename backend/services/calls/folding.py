@@ -14,7 +14,7 @@ from backend.domain.calls import CallRecord, fold_call
 from backend.domain.vocabulary import CallOutcome, Provider
 from backend.postgres.pools import Connection
 from backend.providers.retell.events import read_call_event
-from backend.services.booking.making import CALLBACK_DUE, BookingRequest
+from backend.services.booking import CALLBACK_DUE, BookingRequest
 from backend.services.callbacks.requests import date_callback
 from backend.services.customers.finding import Caller, arguments, caller
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from backend.domain.vocabulary import AppointmentStatus
 from backend.domain.zones import instant
 from backend.postgres.pools import Connection
-from backend.services.booking.making import Booked, BookingRequest, ChangeRefused, Refused, book, confirm
+from backend.services.booking import Booked, BookingRequest, ChangeRefused, Refused, book, confirm
 
 _OF_CALL = """
     select a.id, a.staff_id, a.starts_at, a.ends_at, a.version, a.status, a.hold_expires_at, a.time_zone

@@ -20,7 +20,7 @@ from backend.domain.function_calls import FunctionCall
 from backend.domain.vocabulary import RefusalReason
 from backend.postgres.pools import DATABASE_ERRORS, Pool, transaction
 from backend.queue.turns import Turns
-from backend.services.booking.making import CalendarUnsettled
+from backend.services.booking import CalendarUnsettled
 from backend.services.companies.catalogue import Catalogues
 from backend.services.functions import wording
 from backend.services.functions.refusals import Declined, FunctionRefusal

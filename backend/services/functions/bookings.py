@@ -9,8 +9,8 @@ from uuid import UUID
 
 from backend.domain.names import name_key
 from backend.domain.vocabulary import AppointmentStatus, CallOutcome, RefusalReason
-from backend.services.booking import making as booking
-from backend.services.booking.making import BookingRequest, Refused, book
+from backend.services import booking
+from backend.services.booking import BookingRequest, Refused, book
 from backend.services.companies.catalogue import Service
 from backend.services.customers.finding import caller, find_or_create
 from backend.services.functions import wording
