@@ -78,6 +78,10 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} m" if seconds < 5400 else f"{seconds / 3600:.0f} h"
 
 
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
+
+
 def _queues(snapshot: QueuesSnapshot) -> Iterator[Finding]:
     for queue in snapshot.queues:
         yield from _queue(queue)
@@ -90,8 +94,9 @@ def _queues(snapshot: QueuesSnapshot) -> Iterator[Finding]:
         )  # fmt: skip
     if snapshot.quarantined:
         yield Finding(
-            Verdict.WARN, "quarantine", f"{snapshot.quarantined} deliveries belong to no company", "queues",
-            "askpro intake quarantine",
+            Verdict.WARN, "quarantine",
+            _counted(snapshot.quarantined, "delivery belongs to no company", "deliveries belong to no company"),
+            "queues", "askpro intake quarantine",
         )  # fmt: skip
     wrong = snapshot.rejected_by_reason_1h.get(RejectReason.SIGNATURE_WRONG, 0)
     if wrong > 20:
@@ -124,19 +129,21 @@ def _calendars(snapshot: QueuesSnapshot) -> Iterator[Finding]:
             )  # fmt: skip
         if compared.open:
             yield Finding(
-                Verdict.WARN, compared.provider, f"{compared.open} differences need somebody", "queues",
-                "askpro reconcile status",
+                Verdict.WARN, compared.provider,
+                _counted(compared.open, "difference needs somebody", "differences need somebody"),
+                "queues", "askpro reconcile status",
             )  # fmt: skip
     if snapshot.calendar_failed:
         yield Finding(
-            Verdict.WARN, "calendars", f"{snapshot.calendar_failed} appointments were refused", "queues",
-            "askpro calendar status",
+            Verdict.WARN, "calendars",
+            _counted(snapshot.calendar_failed, "appointment was refused", "appointments were refused"),
+            "queues", "askpro calendar status",
         )  # fmt: skip
     if verdict := _level(snapshot.calendar_oldest_s, 600, 3600):
         yield Finding(
             verdict, "calendars",
-            f"{snapshot.calendar_pending} appointments are not written yet, the oldest since"
-            f" {_span(snapshot.calendar_oldest_s or 0)}",
+            _counted(snapshot.calendar_pending, "appointment is", "appointments are")
+            + f" not written yet, the oldest since {_span(snapshot.calendar_oldest_s or 0)}",
             "queues",
         )  # fmt: skip
 

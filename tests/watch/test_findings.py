@@ -58,6 +58,7 @@ def compared(**changes: object) -> ReconciledRow:
         (queues(queue(ready=1200)), Verdict.CRIT, "not getting fewer"),
         (queues(queue(ready=1200, drain_s=700.0)), Verdict.CRIT, "drained in 12 m"),
         (queues(quarantined=3), Verdict.WARN, "3 deliveries belong to no company"),
+        (queues(quarantined=1), Verdict.WARN, "1 delivery belongs to no company"),
         (queues(rejected_by_reason_1h={"signature_wrong": 21}), Verdict.WARN, "has a secret changed?"),
         (queues(inbox_waiting=2, inbox_oldest_s=121.0), Verdict.CRIT, "2 accepted deliveries without effect"),
         (queues(reconciled=(compared(open=2),)), Verdict.WARN, "2 differences need somebody"),
