@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
-import msgspec
 
 from backend.domain.appointments import ALLOWED
 from backend.domain.availability import Slot
@@ -23,6 +22,7 @@ from backend.services.booking.alternatives import alternatives_near
 from backend.services.booking.availability import NotOffered
 from backend.services.booking.calendar_rules import RULES, Able, Parts, Place, Rules, Wish
 from backend.services.booking.records import (
+    SETTLING,
     AppointmentMissing,
     AppointmentStale,
     CalendarUnsettled,
@@ -33,11 +33,10 @@ from backend.services.booking.records import (
     PolicyForbids,
     SlotTaken,
     StaffNotOffering,
+    StoredPart,
+    stored_parts,
 )
 from backend.services.booking.rules import is_near, rules_for
-
-SETTLING = 5
-"""So often a move is judged anew when the calendar's rules change under it."""
 
 _CHANGED = "result, version, status, staff_id, starts_at, ends_at, fee_cents, cancel_hours, cancel_fee_cents"
 _CHANGE = f"select {_CHANGED} from change_appointment($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608 (names above)
@@ -147,14 +146,8 @@ class _Present:
     starts_at: datetime
     ends_at: datetime
     capacity: int
-    parts: tuple[_Part, ...]
+    parts: tuple[StoredPart, ...]
     place: Place
-
-
-class _Part(msgspec.Struct, frozen=True):
-    staff_id: UUID
-    from_min: int
-    minutes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +240,7 @@ async def _present(connection: Connection, company_id: UUID, appointment_id: UUI
         starts_at=row["starts_at"],
         ends_at=row["ends_at"],
         capacity=row["capacity"],
-        parts=() if row["parts"] is None else msgspec.json.decode(row["parts"], type=tuple[_Part, ...]),
+        parts=stored_parts(row["parts"]),
         place=Place(company_id, row["service"], row["branch"], None),
     )
 

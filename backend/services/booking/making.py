@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 import asyncpg
-import msgspec
 
 from backend.domain.availability import Slot, find_alternatives
 from backend.domain.vocabulary import AppointmentStatus, RefusalReason
@@ -21,7 +19,15 @@ from backend.postgres.pools import Connection
 from backend.services.booking.alternatives import alternatives_near
 from backend.services.booking.availability import NotOffered, ReadCalendar
 from backend.services.booking.calendar_rules import RULES, Able, Place, Rules, Wish
-from backend.services.booking.records import Booked, BookedPart, BookingRequest, CalendarUnsettled, Refused
+from backend.services.booking.records import (
+    SETTLING,
+    Booked,
+    BookedPart,
+    BookingRequest,
+    CalendarUnsettled,
+    Refused,
+    stored_parts,
+)
 from backend.services.booking.rules import is_near, rules_for
 
 CALLBACK_DUE = timedelta(hours=4)
@@ -37,9 +43,6 @@ NAMED = frozenset(
     }
 )
 """Refusals that come with alternatives."""
-
-SETTLING = 5
-"""So often a booking is judged anew when the calendar's rules change under it."""
 
 _PLACE = """
     select refusal, appointment_id, staff_id, starts_at, ends_at, version, status, hold_expires_at, parts, callback_id,
@@ -141,15 +144,8 @@ def _arguments(request: BookingRequest, judged: _Judged) -> tuple[object, ...]:
     )
 
 
-class _StoredPart(msgspec.Struct, frozen=True):
-    staff_id: UUID
-    from_min: int
-    minutes: int
-
-
 def _booked(row: asyncpg.Record) -> Booked:
     starts_at: datetime = row["starts_at"]
-    parts = () if row["parts"] is None else msgspec.json.decode(row["parts"], type=tuple[_StoredPart, ...])
     return Booked(
         row["appointment_id"],
         row["staff_id"],
@@ -165,7 +161,7 @@ def _booked(row: asyncpg.Record) -> Booked:
                 starts_at + timedelta(minutes=part.from_min),
                 starts_at + timedelta(minutes=part.from_min + part.minutes),
             )
-            for part in parts
+            for part in stored_parts(row["parts"])
         ),
     )
 

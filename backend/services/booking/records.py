@@ -13,6 +13,9 @@ from backend.domain.vocabulary import AppointmentSource, AppointmentStatus, Refu
 
 LONGEST_HOLD = timedelta(days=1)
 
+SETTLING = 5
+"""So often a booking or a move is judged anew when the calendar's rules change under it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookingRequest:
@@ -173,3 +176,17 @@ class PolicyForbids(ChangeRefused):
 
 class CalendarUnsettled(Exception):
     """The company's calendar changed again and again while a booking was judged: try again."""
+
+
+class StoredPart(msgspec.Struct, frozen=True):
+    """Who does what when, as `appointments.parts` keeps it."""
+
+    staff_id: UUID
+    from_min: int
+    """From the appointment's start."""
+    minutes: int
+
+
+def stored_parts(parts: str | None) -> tuple[StoredPart, ...]:
+    """The parts of an appointment out of its row; none when one person does all of it."""
+    return () if parts is None else msgspec.json.decode(parts, type=tuple[StoredPart, ...])
