@@ -107,7 +107,7 @@ class HostileBodies:
             ("large", self._large),
             ("no JSON object", self._no_object),
             ("another encoding", self._encoded),
-            ("compressed", lambda body: gzip.compress(body, 1)),
+            ("compressed", lambda body: gzip.compress(body, 1, mtime=0)),
         )
 
     def next(self) -> Hostile:
