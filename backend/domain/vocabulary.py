@@ -265,6 +265,47 @@ class HeldState(StrEnum):
     HELD = "held"
     RETRIED = "retried"
     DISCARDED = "discarded"
+    REPLACED = "replaced"
+    """Another job was made of it."""
+
+
+class JobOrigin(StrEnum):
+    """How a job was made of a held one."""
+
+    EDITED = "edited"
+    MOVED = "moved"
+
+
+class BulkAction(StrEnum):
+    """What is done to many held jobs."""
+
+    RETRY = "retry"
+    DISCARD = "discard"
+    MOVE = "move"
+    EDIT = "edit"
+
+
+class BulkState(StrEnum):
+    """How far an action on many jobs is."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class PauseKind(StrEnum):
+    """What can be paused."""
+
+    QUEUE = "queue"
+    JOB_TYPE = "job_type"
+    COMPANY = "company"
+    PROVIDER = "provider"
+    """Its breakers stay open and jobs that need it are not started."""
+    NODE = "node"
+    """The workers of one machine: drained."""
+    SCHEDULE = "schedule"
+    """A periodic job does not come round."""
 
 
 class TokenScope(StrEnum):

@@ -26,8 +26,8 @@ TABLES = """
     order by c.relname
 """
 
-OURS = frozenset({"job_runs", "held_jobs"})
-"""Records of the queue's own work: their company is a note, and only the worker may look at them."""
+OURS = frozenset({"audit_log", "job_runs", "held_jobs", "pauses", "quarantines"})
+"""Records of the queue's own work and of its operators: their company is a note, and no API may look at them."""
 
 CONSTRAINTS = """
     select c.conrelid::regclass::text as owner, c.conname as name from pg_constraint c
