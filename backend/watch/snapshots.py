@@ -12,30 +12,56 @@ from typing import ClassVar
 
 import msgspec
 
+from backend.watch.queue_snapshots import (
+    BulkRow,
+    HeldGroup,
+    JobTypeRow,
+    PauseRow,
+    ProviderRow,
+    QuarantineRow,
+    QueueRow,
+    QueuesSnapshot,
+    ReconciledRow,
+    SlotChange,
+    SlotRow,
+    TroubleRow,
+    WorkerRow,
+)
+from backend.watch.snapshot_base import Snapshot, Trend
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What every snapshot carries."""
-
-    domain: ClassVar[str]
-
-    taken_at: float
-    """When the database answered, by the clock of the machine that took it."""
-    took_ms: float = 0.0
-    """How long the collector's round trip lasted."""
-    node: str = ""
-    """The node whose publisher took it."""
-    due_s: float | None = None
-    """When the next one is due after this one: a publisher slows down where looking is dear."""
-    notes: tuple[str, ...] = ()
-    """Why a figure is unknown, or what was left out (in words, for a person)."""
-
-
-class Trend(msgspec.Struct, frozen=True, kw_only=True):
-    """Sixty steps of one figure, oldest first; the last step is still filling."""
-
-    values: tuple[float, ...]
-    step_s: float
-    unit: str = ""
+__all__ = [
+    "DOMAINS",
+    "AppointmentRow",
+    "AppointmentsSnapshot",
+    "BlockedRow",
+    "BulkRow",
+    "BusinessSnapshot",
+    "CacheFigures",
+    "CallRow",
+    "CallbackFigures",
+    "CallsSnapshot",
+    "Change",
+    "CompanyRow",
+    "DatabaseSnapshot",
+    "FleetSnapshot",
+    "HeldGroup",
+    "JobTypeRow",
+    "NodeRow",
+    "PauseRow",
+    "ProcessRow",
+    "ProviderRow",
+    "QuarantineRow",
+    "QueueRow",
+    "QueuesSnapshot",
+    "ReconciledRow",
+    "SlotChange",
+    "SlotRow",
+    "Snapshot",
+    "Timing",
+    "Trend",
+    "TroubleRow",
+    "WorkerRow",
+]
 
 
 class CallRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,137 +144,6 @@ class AppointmentsSnapshot(Snapshot, frozen=True, kw_only=True):
     overdue_callbacks: int
     horizon: int | None = None
     """Every transaction before this one is in here; the next collection asks only for what is newer."""
-
-
-class JobTypeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One job type (entrypoint) in one queue. Run figures cover the last 15 minutes."""
-
-    entrypoint: str
-    queue: str
-    ready: int
-    scheduled: int
-    running: int
-    held: int
-    done: int
-    retried: int
-    wait_p50_s: float | None
-    wait_p99_s: float | None
-    run_p50_s: float | None
-    run_p99_s: float | None
-
-
-class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One queue."""
-
-    queue: str
-    ready: int
-    """May start now."""
-    scheduled: int
-    """Wait for their time (retries and later jobs)."""
-    running: int
-    held: int
-    oldest_s: float | None
-    """Age of the oldest ready job; None when none is ready."""
-    drain_s: float | None
-    """Time to clear what is ready at the last minute's net rate; None when it is not shrinking."""
-    done_per_s: float
-    """Over the last minute."""
-    in_per_s: float
-    """Over the last minute."""
-    concurrency: int
-    """Slots of its live workers; 0 when none lives."""
-    workers: int
-    paused: bool = False
-    ready_trend: Trend | None = None
-
-
-class HeldGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Held jobs with one cause."""
-
-    fingerprint: str
-    queue: str
-    entrypoint: str
-    error_type: str
-    message: str
-    companies: int
-    held_1h: int
-    held_24h: int
-    held_total: int
-    first_at: float
-    last_at: float
-
-
-class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker process as it reports itself."""
-
-    id: str
-    node: str
-    queue: str
-    pid: int
-    version: str
-    concurrency: int
-    busy: int
-    done: int
-    rss_bytes: int
-    state: str
-    started_at: float
-    heartbeat_at: float
-
-
-class ProviderRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider as the workers that call it see it, the worst of them where they differ."""
-
-    provider: str
-    breaker: str
-    """closed, half_open, open."""
-    since_s: float
-    """For so long."""
-    calls: int
-    """Attempts since the workers began."""
-    failures: int
-    """Attempts without a usable answer."""
-    p99_s: float | None
-    """Of its slowest endpoint."""
-
-
-class ReconciledRow(msgspec.Struct, frozen=True, kw_only=True):
-    """How a provider was last compared with: the worst of its accounts where they differ."""
-
-    provider: str
-    state: str
-    """done, running, delayed, failed."""
-    done_s: float | None
-    """Since everything was compared for the last time; None: not within the hour."""
-    open: int
-    """Differences about which somebody has to decide."""
-
-
-class QueuesSnapshot(Snapshot, frozen=True, kw_only=True):
-    """Queues, job types, held jobs by cause, and the intake in front of them."""
-
-    domain: ClassVar[str] = "queues"
-
-    queues: tuple[QueueRow, ...]
-    job_types: tuple[JobTypeRow, ...]
-    held: tuple[HeldGroup, ...]
-    workers: tuple[WorkerRow, ...]
-    inbox_waiting: int
-    """Deliveries accepted whose effect is not in the database yet."""
-    inbox_oldest_s: float | None
-    quarantined: int
-    accepted_1h: int
-    rejected_1h: int
-    rejected_by_reason_1h: dict[str, int]
-    calendar_pending: int = 0
-    """Appointments whose last change is on its way to their calendar at the provider."""
-    calendar_failed: int = 0
-    """Appointments that it refused."""
-    calendar_oldest_s: float | None = None
-    """How long the oldest of the pending ones has been waiting."""
-    providers: tuple[ProviderRow, ...] = ()
-    """Those that were called within the last minutes."""
-    reconciled: tuple[ReconciledRow, ...] = ()
-    """Those that were compared with within the last hour, or that differ."""
 
 
 class BlockedRow(msgspec.Struct, frozen=True, kw_only=True):
