@@ -1,0 +1,7 @@
+"""Actions on held jobs."""
+
+from __future__ import annotations
+
+from askpro_console.action_lists.entry import Action
+
+ACTIONS: tuple[Action, ...] = ()
