@@ -7,7 +7,6 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +19,7 @@ from askpro_console import modes
 from askpro_console.actions import ACTIONS, BY_ID, Action, Danger, valid_on
 from askpro_console.feed import Connect, Feed
 from askpro_console.safe_output import HarmlessLines
+from askpro_console.sitting import Sitting
 from askpro_console.terminal_text import TightLayout, TightUpdate, moved_lines
 from askpro_console.themes import THEMES
 from askpro_console.typing_bar import TypingBar
@@ -50,18 +50,6 @@ START = "start"
 
 AT_START = frozenset({"console.quit", "console.theme"})
 """Besides its own, the actions that make sense while there is no system."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sitting:
-    """Who sits where, and how: what does not change while the console runs."""
-
-    user: str = ""
-    scope: str = "all companies"
-    read_only: bool = False
-    theme: str = "night"
-    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Keys by action; what it does not name keeps its own."""
 
 
 def _start_screen() -> ConsoleScreen:
@@ -135,6 +123,11 @@ class AskProApp(App[int]):
     def user(self) -> str:
         """Who sits here."""
         return self.sitting.user
+
+    @property
+    def node(self) -> str:
+        """The machine one sits at."""
+        return self.sitting.node
 
     @property
     def read_only(self) -> bool:
@@ -238,7 +231,11 @@ class AskProApp(App[int]):
         if not self.allowed(action):
             self.say(f"Read only: {action.title} is not possible.", severity="warning")
             return
-        method = getattr(self._target(action), f"action_{action.run.partition('.')[2]}", None)
+        kind, _, name = action.run.partition(".")
+        if kind == "open":
+            self.open_second(name)
+            return
+        method = getattr(self._target(action), f"action_{name}", None)
         if method is None:
             self.say(f"{action.title}: not possible here.", severity="warning")
             return
@@ -248,6 +245,12 @@ class AskProApp(App[int]):
         if action.id.startswith("list."):
             return
         self._tick()
+
+    def open_second(self, name: str) -> None:
+        """Show a screen of the second level over the present one; nothing when it is shown already."""
+        screen = self.screen
+        if not (isinstance(screen, ConsoleScreen) and name == screen.NAME):
+            self.push_screen(modes.SECOND[name].make())
 
     async def action_show_mode(self, mode: str) -> None:
         """Show a screen of the first level; keys typed after it wait until it is there."""
@@ -484,6 +487,6 @@ class AskProApp(App[int]):
         if screen.NAME == START and not action.screens and action.id not in AT_START:
             return None
         kind = action.run.partition(".")[0]
-        if kind == "app":
+        if kind in {"app", "open"}:
             return self
         return screen if kind == "screen" else screen.table

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from askpro_console.terminal_guard import TerminalGuard, print_after
 
 if TYPE_CHECKING:
-    from askpro_console.app import Sitting
     from askpro_console.first_look import FirstLook
+    from askpro_console.sitting import Sitting
     from askpro_console.system import System
 
 KEYMAP_FILE = "keymap.toml"
@@ -71,14 +71,15 @@ def _first_look(system: System) -> FirstLook | None:
 
 
 def _sitting(system: System) -> Sitting:
-    from askpro_console.app import Sitting
     from askpro_console.keymap import read_keymap, with_keymap
+    from askpro_console.sitting import Sitting
     from askpro_console.themes import suitable_theme
 
     settings = system.settings.console
     keymap = Path(settings.keymap).expanduser() if settings.keymap else system.layout.config / KEYMAP_FILE
     return Sitting(
         user=_user(system),
+        node=system.node,
         read_only=settings.read_only,
         theme=suitable_theme(settings.theme, system.environ),
         keys=with_keymap(read_keymap(keymap)),

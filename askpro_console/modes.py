@@ -1,4 +1,7 @@
-"""The screens that have a key of their own, and where their code is; imported when first shown."""
+"""The screens that can be called by name, with a key of their own or not, and where their code is.
+
+They are imported when first shown.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One screen of the first level."""
+    """One screen."""
 
     name: str
     key: str
+    """Empty on the second level."""
     title: str
     module: str
     screen: str
@@ -38,3 +42,13 @@ MODES: tuple[Mode, ...] = (
     Mode("fleet", "9", "Fleet", "screens.fleet", "FleetScreen", ("nodes", "processes")),
 )
 """In the order of their keys; the first one is shown first."""
+
+SECOND: dict[str, Mode] = {
+    mode.name: mode
+    for mode in (
+        Mode("policies", "", "Policies", "screens.policies", "PoliciesScreen"),
+        Mode("schedule", "", "Schedule", "screens.schedule", "ScheduleScreen"),
+        Mode("history", "", "History", "screens.history", "HistoryScreen"),
+    )
+}
+"""Screens over the others, opened by an action that runs `open.NAME`, left with escape."""

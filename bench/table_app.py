@@ -16,7 +16,8 @@ import msgspec
 from textual.app import App, ComposeResult
 from textual.widgets import DataTable
 
-from askpro_console.app import AskProApp, Sitting
+from askpro_console.app import AskProApp
+from askpro_console.sitting import Sitting
 from askpro_console.terminal_driver import ConsoleDriver
 from askpro_console.terminal_guard import TerminalGuard
 from backend.watch.reader import Reading

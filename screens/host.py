@@ -61,6 +61,10 @@ class Host(Protocol):
         """Who sits here."""
 
     @property
+    def node(self) -> str:
+        """The machine one sits at, as the fleet knows it."""
+
+    @property
     def read_only(self) -> bool:
         """Whether nothing may be changed from here."""
 

@@ -28,7 +28,7 @@ class Action:
     group: str
     """Heading in the help."""
     run: str
-    """`target.method`, the method without its `action_`."""
+    """`target.method`, the method without its `action_`; or `open.NAME` for a screen of the second level."""
     keys: tuple[str, ...] = ()
     """Default keys, in Textual's names; the first is the one that is shown."""
     screens: tuple[str, ...] = ()

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 
 from textual.pilot import Pilot
 
-from askpro_console.app import AskProApp, Sitting
+from askpro_console.app import AskProApp
 from askpro_console.local_stack import Stack
+from askpro_console.sitting import Sitting
 from backend.watch.reader import Reading
 from backend.watch.snapshots import Snapshot
 

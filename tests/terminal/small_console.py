@@ -20,7 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from askpro_console.app import AskProApp, Sitting
+from askpro_console.app import AskProApp
+from askpro_console.sitting import Sitting
 from askpro_console.terminal_driver import ConsoleDriver
 from askpro_console.terminal_guard import TerminalGuard
 from askpro_console.themes import suitable_theme
