@@ -259,6 +259,35 @@ class WorkerState(StrEnum):
     STOPPED = "stopped"
 
 
+class NodeState(StrEnum):
+    """State of a machine of the fleet."""
+
+    UP = "up"
+    VANISHED = "vanished"
+    """Not heard of any more, and it did not say that it stops."""
+    LEFT = "left"
+    """It was stopped in good order."""
+
+
+class NodeOrder(StrEnum):
+    """What a node can be told to do."""
+
+    RESTART = "restart"
+    """Drain a process, or each one of its own, and start it afresh."""
+
+
+class OrderState(StrEnum):
+    """What became of an order to a node."""
+
+    WAITING = "waiting"
+    """The node has not taken it yet."""
+    DONE = "done"
+    """Its supervisor was told."""
+    FAILED = "failed"
+    EXPIRED = "expired"
+    """The node took it up too late to obey it."""
+
+
 class HeldState(StrEnum):
     """What became of a held job."""
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import msgspec
 
+from backend.domain.vocabulary import NodeState, OrderState
 from backend.watch.queue_snapshots import (
     BulkRow,
     HeldGroup,
@@ -226,6 +227,35 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     net_out_bytes_per_s: float
     uptime_s: float
     processes: tuple[ProcessRow, ...]
+    state: NodeState = NodeState.UP
+    silent_s: float = 0.0
+    """Since it was last heard of, by the database's clock."""
+    home: str = ""
+    """Its machine and directory."""
+    is_joined: bool = False
+    """Whether it works on another system's stores."""
+    started_at: float | None = None
+    rival: str = ""
+    """Home of another node that wants the same name; empty when there is none."""
+    drained_by: str = ""
+    """Who drained it; empty when its workers take jobs."""
+    drained_at: float | None = None
+    drain_reason: str = ""
+
+
+class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One order to a node, of the last minutes."""
+
+    id: int
+    node: str
+    process: str
+    """Empty: all of the node's own."""
+    action: str
+    state: OrderState
+    ordered_by: str
+    ordered_at: float
+    detail: str = ""
+    """What became of it, in words."""
 
 
 class CacheFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,6 +282,8 @@ class FleetSnapshot(Snapshot, frozen=True, kw_only=True):
     cache: CacheFigures
     publisher: str
     """The node whose publisher is elected."""
+    orders: tuple[OrderRow, ...] = ()
+    """Orders to nodes within the last quarter of an hour, newest first, at most 20."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):

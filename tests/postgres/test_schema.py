@@ -40,6 +40,8 @@ WORDS: dict[tuple[str, str], type[StrEnum]] = {
     ("bulk_actions", "state"): vocabulary.BulkState,
     ("job_lineage", "how"): vocabulary.JobOrigin,
     ("moved_job_types", "queue"): vocabulary.QueueName,
+    ("node_orders", "action"): vocabulary.NodeOrder,
+    ("node_orders", "state"): vocabulary.OrderState,
     ("pauses", "kind"): vocabulary.PauseKind,
     ("queue_slots", "queue"): vocabulary.QueueName,
     ("held_jobs", "queue"): vocabulary.QueueName,
