@@ -193,6 +193,19 @@ begin
     end loop;
 end $$;
 
+-- People name companies by their slug, while the worker's role sees none but the one it works for.
+
+create function company_named(wanted text) returns uuid
+language sql stable security definer set search_path = askpro, pg_temp
+as $$ select id from companies where slug = wanted $$;
+
+revoke execute on function company_named(text) from public;
+grant execute on function company_named(text) to askpro_worker, askpro_console;
+grant select (slug) on companies to askpro_intake;
+grant create on schema askpro to askpro_intake;
+alter function company_named(text) owner to askpro_intake;
+revoke create on schema askpro from askpro_intake;
+
 grant select on audit_log, pauses, parked_jobs, breaker_resets, queue_slots, slot_changes, balancing, quarantines,
     job_lineage, moved_job_types, bulk_actions to askpro_watch, askpro_console;
 grant select, insert on audit_log to askpro_worker;
