@@ -274,6 +274,8 @@ class NodeOrder(StrEnum):
 
     RESTART = "restart"
     """Drain a process, or each one of its own, and start it afresh."""
+    STOP = "stop"
+    """Take the whole node down in good order."""
 
 
 class OrderState(StrEnum):

@@ -23,7 +23,7 @@ create table node_orders (
     id         bigint generated always as identity primary key,
     node       text not null,
     process    text not null,
-    action     text not null check (action in ('restart')),
+    action     text not null check (action in ('restart', 'stop')),
     reason     text not null default '',
     ordered_by text not null,
     ordered_at timestamptz not null default now(),
