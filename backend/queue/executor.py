@@ -14,7 +14,7 @@ from backend.domain.vocabulary import RunOutcome
 from backend.queue.claims import Claim
 from backend.queue.context import Handler, JobContext
 from backend.queue.failures import ClaimLost, Failure, JobTimeout, Later, Permanent, WorkerCrashed, describe
-from backend.queue.policies import QueuePolicy
+from backend.queue.policies import Policies
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +64,10 @@ class Ending:
 
 
 class Executor:
-    """Runs the handlers of one queue by its policy."""
+    """Runs the handlers of one queue by the policies of their job types."""
 
-    def __init__(self, policy: QueuePolicy, handlers: Mapping[str, Handler], unwind_s: float = UNWIND_S) -> None:
-        self._policy = policy
+    def __init__(self, policies: Policies, handlers: Mapping[str, Handler], unwind_s: float = UNWIND_S) -> None:
+        self._policies = policies
         self._unwind_s = unwind_s
         self._handlers = handlers
         self.stuck: set[asyncio.Task[None]] = set()
@@ -75,7 +75,7 @@ class Executor:
 
     def poisoned(self, claim: Claim, crashes: int) -> Ending | None:
         """The verdict on a job that was running whenever its worker crashed; None while it may still run."""
-        if crashes < self._policy.crash_starts:
+        if crashes < self._policies.job(claim.entrypoint).crash_starts:
             return None
         error = WorkerCrashed(f"crashed its worker {crashes}×")
         return Ending(RunOutcome.HELD, describe(error, claim.entrypoint))
@@ -86,9 +86,10 @@ class Executor:
         if run.recalled is not None:
             return self._recalled(run.recalled)
         run.handler = asyncio.create_task(_call(self._handlers[claim.entrypoint], context), name=claim.entrypoint)
-        done, _ = await asyncio.wait({run.handler}, timeout=self._policy.timeout_s)
+        policy = self._policies.job(claim.entrypoint)
+        done, _ = await asyncio.wait({run.handler}, timeout=policy.timeout_s)
         if not done:
-            return await self._overdue(run, run.handler)
+            return await self._overdue(run, run.handler, policy.timeout_s)
         if run.handler.cancelled():
             if run.recalled is not None:
                 return self._recalled(run.recalled)
@@ -102,8 +103,7 @@ class Executor:
             return Ending(RunOutcome.POSTPONED, delay_s=error.seconds, reason=describe(error, claim.entrypoint).message)
         return self._failed(claim, error)
 
-    async def _overdue(self, run: Run, handler: asyncio.Task[None]) -> Ending:
-        limit = self._policy.timeout_s
+    async def _overdue(self, run: Run, handler: asyncio.Task[None], limit: float) -> Ending:
         handler.cancel()
         await asyncio.wait({handler}, timeout=self._unwind_s)
         error = JobTimeout(f"ran longer than {limit:g} s")
@@ -122,11 +122,11 @@ class Executor:
 
     def _failed(self, claim: Claim, error: BaseException) -> Ending:
         failure = describe(error, claim.entrypoint)
-        if isinstance(error, Permanent) or claim.attempt >= self._policy.attempts:
+        policy = self._policies.job(claim.entrypoint)
+        if isinstance(error, Permanent) or policy.is_permanent(error) or claim.attempt >= policy.attempts:
             return Ending(RunOutcome.HELD, failure)
-        base = self._policy.backoff_s[claim.attempt - 1]
-        spread = self._policy.jitter
-        delay_s = base * random.uniform(1 - spread, 1 + spread)  # noqa: S311 - spreads load, guards nothing
+        spread = policy.jitter
+        delay_s = policy.wait_s(claim.attempt) * random.uniform(1 - spread, 1 + spread)  # noqa: S311 - spreads load, guards nothing
         return Ending(RunOutcome.RETRY, failure, delay_s)
 
 

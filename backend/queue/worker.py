@@ -28,10 +28,12 @@ from backend.providers.clients import ProviderConfig, Providers
 from backend.queue.claims import Claim, Claims
 from backend.queue.completions import Completions
 from backend.queue.context import Handler, JobContext
+from backend.queue.control import Control, Work, moved_name, read_control
 from backend.queue.doorbell import Doorbell
 from backend.queue.executor import UNWIND_S, Ending, Executor, Recall, Run
+from backend.queue.gate import Gate
 from backend.queue.outages import TRANSIENT, Patience, insist
-from backend.queue.policies import DEQUEUE_WAIT_S, HEARTBEAT_S, POLICIES, QueuePolicy
+from backend.queue.policies import BUILT_IN, DEQUEUE_WAIT_S, HEARTBEAT_S, Policies, QueuePolicy
 from backend.queue.provider_reports import ProviderReports
 from backend.queue.roster import BEAT_S, Figures, Roster
 from backend.queue.watchdog import Watchdog
@@ -75,8 +77,9 @@ class WorkerConfig:
     """The server that messages are handed to; None: they go into the directory."""
     providers: ProviderConfig | None = None
     """How providers are called; None: jobs that need one are held."""
+    policies: Policies = BUILT_IN
     policy: QueuePolicy | None = None
-    """None: the queue's own."""
+    """Its queue's, in place of the one in `policies`."""
     lease_s: float = HEARTBEAT_S
     """A job whose worker has been silent for so long is given to another."""
     look_s: float = DEQUEUE_WAIT_S
@@ -89,11 +92,12 @@ class WorkerConfig:
 
 async def run_worker(config: WorkerConfig) -> None:
     """Work until told to stop. Raises when it cannot go on; its supervisor then starts another."""
-    from backend.queue.jobs import handlers_of
+    from backend.queue.jobs import HANDLERS, handlers_of
     from backend.stack.child import announce_ready, stop_event
 
-    worker = Worker(config, handlers_of(config.queue))
-    limit_s = worker.policy.timeout_s + BLOCKED_BEYOND_S
+    worker = Worker(config, handlers_of(config.queue), HANDLERS)
+    longest_s = max(worker.policies.job(name).timeout_s for name in handlers_of(config.queue))
+    limit_s = longest_s + BLOCKED_BEYOND_S
     with Watchdog(limit_s, worker.names_running):
         await worker.run(stop_event(), announce_ready)
     if worker.unfinished:
@@ -105,12 +109,16 @@ async def run_worker(config: WorkerConfig) -> None:
 class Worker:
     """One worker of one queue with these handlers."""
 
-    def __init__(self, config: WorkerConfig, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, config: WorkerConfig, handlers: Mapping[str, Handler], elsewhere: Mapping[str, Handler] | None = None
+    ) -> None:
+        """`handlers`: the queue's own job types. `elsewhere`: all that it can do if jobs are moved to its queue."""
         self.id: UUID = uuid4()
-        self.policy = config.policy or POLICIES[config.queue]
+        self.policies = config.policies if config.policy is None else config.policies.with_queue(config.policy)
+        self.policy = self.policies.queue(config.queue)
         self._config = config
         self._handlers = handlers
-        self._executor = Executor(self.policy, handlers, config.unwind_s)
+        self._executor = Executor(self.policies, handlers, config.unwind_s)
         self._mine: dict[int, Run] = {}
         """Jobs whose lease is this worker's: in work, or done and not yet written off."""
         self._runs: dict[asyncio.Task[None], Run] = {}
@@ -158,12 +166,12 @@ class Worker:
                 engine_pool,
                 self.id,
                 self._config.queue,
-                tuple(self._handlers),
                 lease_s=self._config.lease_s,
                 suspect_from=max(1, self.policy.crash_starts - 1),
             )
             self._completions = Completions(self._claims, self.policy.batch, self._written)
-            self._doorbell = Doorbell(self._config.postgres, self._config.queue, f"askpro {self._config.queue} listen")
+            application = f"askpro {self._config.queue} listen"
+            self._doorbell = Doorbell(self._config.postgres, self._config.queue, application, self._read_control)
             roster = self._roster(engine_pool)
             await insist("warming up", partial(self._warm, engine_pool, roster))
             background = [

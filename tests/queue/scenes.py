@@ -85,6 +85,7 @@ class WorkerProcess:
     def __init__(self, config: WorkerConfig, log: Path) -> None:
         postgres = asdict(config.postgres) | {"passwords": dict(config.postgres.passwords)}
         fields = asdict(config) | {"postgres": postgres, "queue": config.queue.value}
+        del fields["policies"]
         self._log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(

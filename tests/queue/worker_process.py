@@ -13,6 +13,8 @@ import sys
 import time
 from dataclasses import fields
 
+import msgspec
+
 from backend.domain.vocabulary import QueueName
 from backend.postgres.address import PostgresAddress
 from backend.queue.context import Handler, JobContext
@@ -75,14 +77,12 @@ HANDLERS: dict[str, Handler] = {
 def read_config(text: str) -> WorkerConfig:
     """The configuration from the command line."""
     given = json.loads(text)
-    policy = given.pop("policy")
-    policy["backoff_s"] = tuple(policy["backoff_s"])
-    policy["queue"] = QueueName(policy["queue"])
+    policy = msgspec.convert(given.pop("policy"), QueuePolicy)
     known = {field.name for field in fields(WorkerConfig)}
-    assert known == {*given, "policy"}
+    assert known == {*given, "policies", "policy"}
     return WorkerConfig(
         **(given | {"queue": QueueName(given["queue"]), "postgres": PostgresAddress(**given["postgres"])}),
-        policy=QueuePolicy(**policy),
+        policy=policy,
     )
 
 
