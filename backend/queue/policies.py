@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import msgspec
+
 from backend.domain.vocabulary import Provider, QueueName
 
 HEARTBEAT_S = 15.0
@@ -126,6 +128,15 @@ class PolicyLine:
     value: str
     source: str
     """`built in`, the settings file's line and table, the environment's variable, or the queue it is taken from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The policies of one queue as a worker of it works by them; stands in `workers.policies`."""
+
+    queue: QueuePolicy
+    jobs: tuple[JobPolicy, ...]
+    lines: tuple[PolicyLine, ...]
 
 
 _CALLERS_WAIT = AlertLimits(oldest_s=10.0, drain_s=120.0)
@@ -277,6 +288,12 @@ class Policies:
                 if kind.partition(".")[0] == policy.queue and subject in {None, policy.queue.value, kind}:
                     found += self._of_job(kind)
         return tuple(found)
+
+    def published(self, queue: QueueName) -> str:
+        """What a worker of this queue tells everybody: JSON of a `Published`."""
+        kinds = (kind for kind in self.job_types() if kind.partition(".")[0] == queue)
+        told = Published(self.queue(queue), tuple(self.job(kind) for kind in kinds), self.lines(queue.value))
+        return msgspec.json.encode(told).decode()
 
     def _of_queue(self, policy: QueuePolicy) -> Iterable[PolicyLine]:
         subject = policy.queue.value
