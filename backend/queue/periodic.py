@@ -53,9 +53,13 @@ SCHEDULE = (
 _DUE = """
 with wanted as (
     select * from unnest($2::text[], $3::text[], $4::timestamptz[]) as t (expression, entrypoint, next_run)
+), paused as (
+    select name as entrypoint from pauses
+    where kind = 'schedule' and resumed_at is null and (until is null or until > $1::timestamptz)
 )
 insert into pgqueuer_schedules as known (expression, entrypoint, next_run, last_run)
-select expression, entrypoint, next_run, $1::timestamptz
+select expression, entrypoint, next_run,
+       case when entrypoint in (select entrypoint from paused) then null else $1::timestamptz end
 from wanted
 where not exists (
     select from pgqueuer_schedules later
@@ -63,16 +67,22 @@ where not exists (
       and later.next_run > $1::timestamptz
 )
 on conflict (expression, entrypoint) do update
-set next_run = excluded.next_run, last_run = excluded.last_run, updated = now()
+set next_run = excluded.next_run, last_run = coalesce(excluded.last_run, known.last_run), updated = now()
 where known.next_run <= $1::timestamptz
-returning entrypoint
+returning known.entrypoint, known.entrypoint in (select paused.entrypoint from paused) as is_paused
 """
+
+
+def dedupe_key_of(entrypoint: str) -> str:
+    """The key by which a periodic job waits or runs once at most."""
+    return f"periodic:{entrypoint}"
 
 
 async def enqueue_due(connection: Connection, now: datetime, schedule: tuple[Periodic, ...] = SCHEDULE) -> list[str]:
     """Put in what is due at `now` (aware); the job types put in. Writes nothing when nothing is due.
 
-    A job type that still waits or runs is not put in again. Needs the worker's role. Raises asyncpg's errors.
+    A job type that still waits or runs is not put in again; one whose schedule is paused is left out this time.
+    Needs the worker's role. Raises asyncpg's errors.
     """
     async with connection.transaction():
         rows = await connection.fetch(
@@ -82,6 +92,10 @@ async def enqueue_due(connection: Connection, now: datetime, schedule: tuple[Per
             [item.entrypoint for item in schedule],
             [item.next_after(now) for item in schedule],
         )
-        due = [NewJob(row["entrypoint"], b"{}", dedupe_key=f"periodic:{row['entrypoint']}") for row in rows]
+        due = [
+            NewJob(row["entrypoint"], b"{}", dedupe_key=dedupe_key_of(row["entrypoint"]))
+            for row in rows
+            if not row["is_paused"]
+        ]
         ids = await JobQueue().enqueue(connection, due)
     return [job.entrypoint for job, job_id in zip(due, ids, strict=True) if job_id is not None]

@@ -18,7 +18,9 @@ GAMMA = (1 + ALPHA) / (1 - ALPHA)
 SMALLEST = 1e-6
 LARGEST = 1e6
 
-_PER_LOG = 1.0 / math.log(GAMMA)
+PER_LOG = 1.0 / math.log(GAMMA)
+"""Buckets by which a value lies higher than another that is e times smaller."""
+
 _MIDDLE = 2.0 / (GAMMA + 1.0)
 _log = math.log
 _ceil = math.ceil
@@ -30,7 +32,7 @@ def bucket_of(value: float) -> int:
         value = SMALLEST
     elif value > LARGEST:
         value = LARGEST
-    return _ceil(_log(value) * _PER_LOG)
+    return _ceil(_log(value) * PER_LOG)
 
 
 def value_of(bucket: int) -> float:
@@ -55,7 +57,7 @@ class Histogram:
             value = SMALLEST
         elif value > LARGEST:
             value = LARGEST
-        bucket = _ceil(_log(value) * _PER_LOG)
+        bucket = _ceil(_log(value) * PER_LOG)
         buckets = self.buckets
         buckets[bucket] = buckets.get(bucket, 0) + 1
         self.count += 1
@@ -93,7 +95,7 @@ class Histogram:
         ordered = sorted(self.buckets.items())
         position = 0
         for bound in bounds:
-            last = math.floor(_log(bound) * _PER_LOG + 0.5)
+            last = math.floor(_log(bound) * PER_LOG + 0.5)
             while position < len(ordered) and ordered[position][0] <= last:
                 seen += ordered[position][1]
                 position += 1
