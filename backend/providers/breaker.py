@@ -1,7 +1,7 @@
 """A circuit breaker: a provider that keeps failing is left alone for a while, then asked once before everybody returns.
 
 closed: every call may go out. open: none may, for a time that doubles with each probe that fails.
-half-open: one call, the probe, decides which of the two comes next.
+half-open: one call, the probe, decides which of the two comes next. People may hold it open, and close it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ __all__ = ["Breaker", "BreakerOpen", "BreakerPolicy", "BreakerState", "Permit"]
 
 
 class BreakerOpen(Exception):
-    """The call was not made: the provider has been failing."""
+    """The call was not made: the provider has been failing, or is paused."""
 
-    def __init__(self, name: str, retry_after_s: float) -> None:
-        super().__init__(f"{name} keeps failing; asked again in {retry_after_s:.0f} s")
+    def __init__(self, name: str, retry_after_s: float, *, is_held: bool = False) -> None:
+        why = "is paused" if is_held else "keeps failing"
+        super().__init__(f"{name} {why}; asked again in {retry_after_s:.0f} s")
         self.retry_after_s = retry_after_s
+
+
+HELD_RETRY_S = 30.0
+"""Who is refused because the provider is paused may try again after so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,8 @@ class Breaker:
         self.state = BreakerState.CLOSED
         self.opened = 0
         """How often it has opened since the start."""
+        self.is_held = False
+        """Whether it is open because somebody said so."""
         self._clock = clock
         self._policy = policy or BreakerPolicy()
         self._on_change = on_change
@@ -104,7 +111,8 @@ class Breaker:
             case BreakerState.CLOSED:
                 return 0.0
             case BreakerState.OPEN:
-                return max(0.0, self._until - self._clock())
+                left = max(0.0, self._until - self._clock())
+                return min(left, HELD_RETRY_S) if self.is_held else left
             case BreakerState.HALF_OPEN:
                 return self._policy.open_s
 
@@ -116,11 +124,33 @@ class Breaker:
     def permit(self) -> Permit:
         """Leave to make one call. Raises BreakerOpen."""
         if self.state is BreakerState.OPEN and self._clock() >= self._until:
+            self.is_held = False
             self._become(BreakerState.HALF_OPEN)
             return Permit(self, self._turn, is_probe=True)
         if self.state is not BreakerState.CLOSED:
-            raise BreakerOpen(self.name, self.retry_after_s)
+            raise BreakerOpen(self.name, self.retry_after_s, is_held=self.is_held)
         return Permit(self, self._turn, is_probe=False)
+
+    def hold(self, seconds: float) -> None:
+        """Let no call out for so long (inf: until `let_go`), whatever calls that are out bring. The next is a probe."""
+        self._until = self._clock() + seconds
+        if not self.is_held:
+            self.is_held = True
+            self._become(BreakerState.OPEN)
+
+    def let_go(self) -> None:
+        """Hold it open no longer: the next call is a probe. Without effect on one that was not held."""
+        if self.is_held:
+            self.is_held = False
+            self._until = self._clock()
+            self._become(BreakerState.OPEN)
+
+    def close(self) -> None:
+        """Let every call out again and forget what failed."""
+        self.is_held = False
+        self._recent.clear()
+        self._open_s = self._policy.open_s
+        self._become(BreakerState.CLOSED)
 
     def _ended(self, turn: int, is_probe: bool, failed: bool | None) -> None:
         if turn != self._turn:

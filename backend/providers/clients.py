@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from backend.domain.vocabulary import Provider
@@ -47,6 +47,19 @@ class Providers:
         self._on_change = on_change
         self._clients: dict[Provider, ProviderClient] = {}
         self._secrets: dict[str, tuple[float, str]] = {}
+        self._held: dict[Provider, float] = {}
+
+    def hold(self, until: Mapping[Provider, float]) -> None:
+        """Call these providers no more until then (`time.monotonic()`; inf: until told otherwise), and others again."""
+        self._held = dict(until)
+        for provider, client in self._clients.items():
+            self._obey(provider, client.breaker)
+
+    def _obey(self, provider: Provider, breaker: Breaker) -> None:
+        if (until := self._held.get(provider)) is not None:
+            breaker.hold(max(0.0, until - time.monotonic()) * self.clock.speed)
+        else:
+            breaker.let_go()
 
     @property
     def clock(self) -> Clock:
@@ -69,6 +82,7 @@ class Providers:
             found = self._clients[provider] = ProviderClient(
                 name, url, breaker=breaker, clock=config.clock, timeouts=config.timeouts, retries=config.retries
             )
+            self._obey(provider, breaker)
         return found
 
     def calendar(self, api_key: str) -> CalcomClient:

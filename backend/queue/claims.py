@@ -129,12 +129,47 @@ set ended_at = greatest(started_at, clock_timestamp()), outcome = 'released', er
 where job_id = $2 and worker_id = $1 and ended_at is null
 """
 
+_PARK = """
+with paused as materialized (
+    -- Locked, so that a resume either has happened (then nothing is parked) or waits and finds what is parked here.
+    select kind, name, company_id, until, ramp_s
+    from pauses
+    where kind = 'company' and company_id = any($3::uuid[]) and resumed_at is null
+      and (until is null or until > clock_timestamp())
+    for share
+), given as (
+    update pgqueuer as job
+    set status = 'queued', updated = now(), queue_manager_id = null, slot = null,
+        execute_after = coalesce(paused.until + make_interval(secs => random() * paused.ramp_s), now() + $5)
+    from unnest($2::bigint[], $3::uuid[], $4::integer[]) as wanted (id, company_id, attempt)
+    join paused using (company_id)
+    where job.id = wanted.id and job.queue_manager_id is not distinct from $1 and job.status::text = 'picked'
+    returning job.id, job.entrypoint, job.priority, wanted.attempt, paused.kind, paused.name, paused.company_id
+), parked as (
+    insert into parked_jobs (job_id, kind, name) select id, kind, name from given
+    on conflict (job_id) do update set kind = excluded.kind, name = excluded.name, parked_at = now()
+), logged as (
+    insert into pgqueuer_log (job_id, status, entrypoint, priority)
+    select id, 'queued', entrypoint, priority from given
+), closed as (
+    insert into job_runs (job_id, attempt, entrypoint, company_id, worker_id, started_at, ended_at, outcome, error)
+    select id, attempt, entrypoint, company_id, $1, moment, moment, 'postponed', name || ' is paused'
+    from given, clock_timestamp() as moment
+)
+select id from given
+"""
+
+_UNPARK = "delete from parked_jobs where job_id = any($1::bigint[])"
+
 _KEEP = """
 update pgqueuer set heartbeat = now()
 where id = any($2::bigint[]) and queue_manager_id is not distinct from $1 and status::text = 'picked'
 returning id
 """
 
+
+PARKED_FOR = timedelta(hours=1)
+"""A job parked by a pause without an end is looked at again after so long; the resume lets it start sooner."""
 
 EVERY = 2**31 - 1
 """No job has so many crashes, none waits for so many milliseconds (24 days) without being counted as that late."""
@@ -182,7 +217,6 @@ class Claims:
         pool: Pool,
         worker_id: UUID,
         queue: QueueName,
-        entrypoints: Sequence[str],
         *,
         lease_s: float,
         suspect_from: int,
@@ -193,8 +227,7 @@ class Claims:
         self._queue = queue
         self._lease = timedelta(seconds=lease_s)
         self._suspect_from = suspect_from
-        unlimited = EntrypointExecutionParameter(concurrency_limit=0)
-        self._entrypoints = {QueueEntrypoint(name): unlimited for name in entrypoints}
+        self._looked_for: tuple[tuple[str, ...], dict[QueueEntrypoint, EntrypointExecutionParameter]] = ((), {})
         self._engine = Queries(
             # The engine annotates its driver with the unparametrised pool class.
             driver=AsyncpgPoolDriver(cast("asyncpg.Pool[Any]", pool)),
@@ -203,14 +236,17 @@ class Claims:
             qbs=QuerySchedulerBuilder(SETTINGS),
         )
 
-    async def take(self, limit: int, running: Sequence[int] = ()) -> Taken:
-        """Take up to `limit` jobs, also those whose worker has been silent for a lease.
+    async def take(self, limit: int, types: tuple[str, ...], running: Sequence[int] = ()) -> Taken:
+        """Take up to `limit` jobs of these types, also those whose worker has been silent for a lease.
 
         A job in `running` that the engine hands over again (its heartbeat was late) is not taken twice.
         """
+        if self._looked_for[0] is not types:
+            unlimited = EntrypointExecutionParameter(concurrency_limit=0)
+            self._looked_for = (types, {QueueEntrypoint(name): unlimited for name in types})
         jobs = await self._engine.dequeue(
             batch_size=limit,
-            entrypoints=self._entrypoints,
+            entrypoints=self._looked_for[1],
             queue_manager_id=QueueManagerId(self._worker_id),
             global_concurrency_limit=None,
             heartbeat_timeout=self._lease,
@@ -279,6 +315,25 @@ class Claims:
         # With a record of its own, as after a failure: it was in already and is not put in once more.
         waits = Failure(fingerprint="", error_type="Later", message=reason, traceback="")
         return await self._give_back(claim, RunOutcome.POSTPONED, delay_s, reason, waits)
+
+    async def park(self, claims: Sequence[Claim]) -> set[int]:
+        """Put these jobs off, as if they had not been tried, where their company is paused; the ids of those put off.
+
+        They start when the company is resumed or its pause ends by itself, spread over the pause's ramp.
+        """
+        rows = await self._pool.fetch(
+            _PARK,
+            self._worker_id,
+            [claim.job_id for claim in claims],
+            [claim.company_id for claim in claims],
+            [claim.attempt for claim in claims],
+            PARKED_FOR,
+        )
+        return {row["id"] for row in rows}
+
+    async def unpark(self, claims: Sequence[Claim]) -> None:
+        """Note that these jobs are no longer put off, if they were."""
+        await self._pool.execute(_UNPARK, [claim.job_id for claim in claims])
 
     async def release(self, claim: Claim) -> bool:
         """Queue the job again at once, as if it had not been tried; False when it is this worker's no more."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from datetime import timedelta
 from uuid import UUID
 
 import msgspec
 
-from backend.domain.vocabulary import BreakerState
+from backend.domain.vocabulary import BreakerState, Provider
 from backend.postgres.pools import Pool
 from backend.providers.breaker import Breaker
 from backend.providers.calling import EndpointFigures, ProviderClient
 from backend.providers.clients import ProviderConfig, Providers
+from backend.queue.control import Control
 from backend.queue.outages import TRANSIENT, Patience
 
 TELL_S = 10.0
@@ -46,6 +48,21 @@ class ProviderReports:
         self._pool = pool
         self._worker_id = worker_id
         self._news = asyncio.Event()
+        self._resets: dict[str, float] | None = None
+        """Those that happened so far; None before the first word about them."""
+
+    def heed(self, control: Control) -> None:
+        """Leave providers alone that are paused; close the breakers that somebody closed since the last word."""
+        known = [provider.value for provider in Provider]
+        held = control.held_open(time.monotonic())
+        self.providers.hold({Provider(name): until for name, until in held.items() if name in known})
+        resets = dict(control.resets)
+        if self._resets is not None:
+            for provider, client in self.providers.used.items():
+                newest = resets.get(provider.value)
+                if newest is not None and newest != self._resets.get(provider.value) and not client.breaker.is_held:
+                    client.breaker.close()
+        self._resets = resets
 
     def _changed(self, _breaker: Breaker) -> None:
         self._news.set()
@@ -93,7 +110,7 @@ class ProviderReports:
 
 
 def _open_for(client: ProviderClient) -> timedelta | None:
-    if client.breaker.state is BreakerState.CLOSED:
+    if client.breaker.state is BreakerState.CLOSED or client.breaker.is_held:
         return None
     return timedelta(seconds=client.breaker.retry_after_s / client.clock.speed)
 

@@ -5,8 +5,9 @@ The engine knows only workers that hold jobs; an idle or a dead one can be seen 
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,11 +20,11 @@ BEAT_S = 2.0
 """Time between two renewals."""
 
 _SIGN = """
-insert into workers (id, node, queue, pid, version, concurrency, busy, done, rss_bytes, state)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+insert into workers (id, node, queue, pid, version, policies, concurrency, busy, done, rss_bytes, state, in_force)
+values ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10, $11, $12::jsonb)
 on conflict (id) do update
-set busy = excluded.busy, done = excluded.done, rss_bytes = excluded.rss_bytes, state = excluded.state,
-    heartbeat_at = now()
+set concurrency = excluded.concurrency, busy = excluded.busy, done = excluded.done, rss_bytes = excluded.rss_bytes,
+    state = excluded.state, in_force = excluded.in_force, heartbeat_at = now()
 """
 
 
@@ -33,10 +34,14 @@ class Figures:
 
     busy: int
     """Jobs in work."""
+    slots: int
+    """Jobs at once, just now."""
     done: int
     """Jobs that succeeded since it started."""
     state: str
     """running, draining, stopped"""
+    in_force: Mapping[str, object]
+    """What it obeys, see `Control.told`."""
 
 
 class Roster:
@@ -50,11 +55,12 @@ class Roster:
         node: str,
         queue: QueueName,
         version: str,
-        concurrency: int,
+        policies: str,
         figures: Callable[[], Figures],
     ) -> None:
+        """`policies`: those that it works by, JSON."""
         self._pool = pool
-        self._fixed = (worker_id, node, queue.value, os.getpid(), version, concurrency)
+        self._fixed = (worker_id, node, queue.value, os.getpid(), version, policies)
         self._figures = figures
         self._process = psutil.Process()
 
@@ -62,5 +68,13 @@ class Roster:
         """Write or renew the row. Raises asyncpg's errors, OSError or TimeoutError."""
         now = self._figures()
         await self._pool.execute(
-            _SIGN, *self._fixed, now.busy, now.done, self._process.memory_info().rss, now.state, timeout=5.0
+            _SIGN,
+            *self._fixed,
+            now.slots,
+            now.busy,
+            now.done,
+            self._process.memory_info().rss,
+            now.state,
+            json.dumps(now.in_force),
+            timeout=5.0,
         )

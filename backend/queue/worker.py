@@ -13,34 +13,32 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from backend.domain.vocabulary import QueueName, RunOutcome
-from backend.postgres.address import PostgresAddress, Role
-from backend.postgres.pools import Pool, open_pool
+from backend.domain.vocabulary import RunOutcome
+from backend.postgres.address import Role
+from backend.postgres.pools import Connection, Pool, open_pool
 from backend.providers.clients import ProviderConfig, Providers
 from backend.queue.claims import Claim, Claims
 from backend.queue.completions import Completions
 from backend.queue.context import Handler, JobContext
 from backend.queue.control import Control, Work, moved_name, read_control
 from backend.queue.doorbell import Doorbell
-from backend.queue.executor import UNWIND_S, Ending, Executor, Recall, Run
+from backend.queue.executor import Ending, Executor, Recall, Run
 from backend.queue.gate import Gate
 from backend.queue.outages import TRANSIENT, Patience, insist
-from backend.queue.policies import BUILT_IN, DEQUEUE_WAIT_S, HEARTBEAT_S, Policies, QueuePolicy
 from backend.queue.provider_reports import ProviderReports
 from backend.queue.roster import BEAT_S, Figures, Roster
 from backend.queue.watchdog import Watchdog
-from backend.services.notifications.channel import Channel
-from backend.services.notifications.file_channel import FileChannel
-from backend.services.notifications.smtp_channel import SmtpChannel, SmtpServer
+from backend.queue.worker_config import WorkerConfig
 from backend.valkey.notices import Notices
+
+__all__ = ["Worker", "WorkerConfig", "run_worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,35 +57,6 @@ UNWRITTEN_BATCHES = 10
 
 BLOCKED_BEYOND_S = 15.0
 """A process whose loop is blocked for this much longer than a job may take is ended."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerConfig:
-    """What one worker process needs to know."""
-
-    queue: QueueName
-    postgres: PostgresAddress
-    valkey_url: str | None
-    """Where to tell what changed; None tells nobody."""
-    node: str
-    version: str
-    outbox: Path | None = None
-    """The directory into which messages go when there is no mail server."""
-    mail: SmtpServer | None = None
-    """The server that messages are handed to; None: they go into the directory."""
-    providers: ProviderConfig | None = None
-    """How providers are called; None: jobs that need one are held."""
-    policies: Policies = BUILT_IN
-    policy: QueuePolicy | None = None
-    """Its queue's, in place of the one in `policies`."""
-    lease_s: float = HEARTBEAT_S
-    """A job whose worker has been silent for so long is given to another."""
-    look_s: float = DEQUEUE_WAIT_S
-    """Longest pause between looks at the queue."""
-    drain_s: float = 25.0
-    """From being told to stop until everything is finished or given back."""
-    unwind_s: float = UNWIND_S
-    """A cancelled handler has so long to put its things down."""
 
 
 async def run_worker(config: WorkerConfig) -> None:
@@ -114,11 +83,16 @@ class Worker:
     ) -> None:
         """`handlers`: the queue's own job types. `elsewhere`: all that it can do if jobs are moved to its queue."""
         self.id: UUID = uuid4()
-        self.policies = config.policies if config.policy is None else config.policies.with_queue(config.policy)
+        self.policies = config.all_policies()
         self.policy = self.policies.queue(config.queue)
         self._config = config
-        self._handlers = handlers
-        self._executor = Executor(self.policies, handlers, config.unwind_s)
+        self._handlers = dict(handlers)
+        self._elsewhere = elsewhere or {}
+        self._executor = Executor(self.policies, self._handlers, config.unwind_s)
+        self._gate = Gate(
+            Work(config.queue, self.policy.concurrency, tuple(handlers), lambda name: self.policies.job(name).provider),
+            self._let_go,
+        )
         self._mine: dict[int, Run] = {}
         """Jobs whose lease is this worker's: in work, or done and not yet written off."""
         self._runs: dict[asyncio.Task[None], Run] = {}
@@ -126,6 +100,8 @@ class Worker:
         """Jobs taken whose start is being noted."""
         self._starts: set[asyncio.Task[None]] = set()
         self._slot_freed = asyncio.Event()
+        self._news = asyncio.Event()
+        """Something else is in force."""
         self._suspects = asyncio.Lock()
         self._stopping = False
         self._done = 0
@@ -156,10 +132,10 @@ class Worker:
             self._notices = Notices(self._config.valkey_url) if self._config.valkey_url else None
             if self._notices is not None:
                 stack.push_async_callback(self._notices.aclose)
-            reports = ProviderReports(self._config.providers or ProviderConfig(), engine_pool, self.id)
-            stack.push_async_callback(reports.aclose)
-            self._providers = None if self._config.providers is None else reports.providers
-            self._channel = _channel(self._config)
+            self._reports = ProviderReports(self._config.providers or ProviderConfig(), engine_pool, self.id)
+            stack.push_async_callback(self._reports.aclose)
+            self._providers = None if self._config.providers is None else self._reports.providers
+            self._channel = self._config.channel()
             if self._channel is not None:
                 stack.push_async_callback(self._channel.close)
             self._claims = Claims(
@@ -181,7 +157,7 @@ class Worker:
                     self._doorbell.run(),
                     self._keep_leases(),
                     self._sign(roster),
-                    reports.run(),
+                    self._reports.run(),
                 )
             ]
             try:
@@ -218,6 +194,8 @@ class Worker:
                 await pool.release(connection)
         for _ in range(engine_pool.get_max_size()):
             await asyncio.gather(self._claims.keep([]), self._claims.done([]))
+        async with engine_pool.acquire(timeout=2.0) as connection:
+            await self._read_control(connection)
         await roster.sign()
 
     def _roster(self, pool: Pool) -> Roster:
@@ -227,9 +205,31 @@ class Worker:
             node=self._config.node,
             queue=self._config.queue,
             version=self._config.version,
-            concurrency=self.policy.concurrency,
-            figures=lambda: Figures(busy=len(self._runs), done=self._done, state=self._state),
+            policies=self.policies.published(self._config.queue),
+            figures=lambda: Figures(
+                busy=len(self._runs),
+                slots=self._gate.plan().slots,
+                done=self._done,
+                state=self._state,
+                in_force=self._gate.told(),
+            ),
         )
+
+    # Obeying -----------------------------------------------------------------------------------------------------
+
+    async def _read_control(self, connection: Connection) -> None:
+        control = await read_control(connection, self._config.node, self._config.queue)
+        self._heed(replace(control, moved=tuple(name for name in control.moved if name in self._elsewhere)))
+
+    def _heed(self, control: Control) -> None:
+        """Obey this from now on; jobs at work are left alone."""
+        for name in control.moved:
+            self._handlers[moved_name(self._config.queue, name)] = self._elsewhere[name]
+        if self._gate.heed(control):
+            self._news.set()
+            self._slot_freed.set()
+            self._doorbell.rung.set()
+        self._reports.heed(control)
 
     # Taking ------------------------------------------------------------------------------------------------------
 
@@ -261,44 +261,61 @@ class Worker:
             wanted = min(await self._room(), self.policy.batch)
             if self._stopping:
                 break
+            if wanted <= 0:
+                continue
             self._doorbell.rung.clear()
+            is_more = False
             try:
-                taken = await self._claims.take(wanted, tuple(self._mine))
+                for types, most in self._gate.plan().lanes(wanted, self._types_at_work):
+                    is_more |= await self._take(most, types)
             except TRANSIENT as error:
                 await patience.wait(error)
                 continue
             patience.over()
-            if taken.claims:
-                self._mine.update((claim.job_id, Run(claim)) for claim in taken.claims)
-                self._starting += len(taken.claims)
-                starting = self._in_background(self._start(taken.claims))
-                self._starts.add(starting)
-                starting.add_done_callback(self._starts.discard)
-            if taken.count < wanted and not self._stopping:
+            if not is_more and not self._stopping:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._config.look_s):
+                    async with asyncio.timeout(self._gate.lasts_s(self._config.look_s)):
                         await self._doorbell.rung.wait()
+
+    async def _take(self, most: int, types: tuple[str, ...]) -> bool:
+        """Take up to so many jobs of these types and start them; whether there may be more."""
+        taken = await self._claims.take(most, types, tuple(self._mine))
+        if taken.claims:
+            self._mine.update((claim.job_id, Run(claim)) for claim in taken.claims)
+            self._starting += len(taken.claims)
+            starting = self._in_background(self._start(taken.claims))
+            self._starts.add(starting)
+            starting.add_done_callback(self._starts.discard)
+        return taken.count >= most
 
     async def _room(self) -> int:
         """Wait until there is room for a job, and a moment longer for room for a batch; how many fit."""
         while (room := self._free()) <= 0 and not self._stopping:
             self._slot_freed.clear()
-            await self._slot_freed.wait()
-        if room < self.policy.batch:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._gate.lasts_s()):
+                    await self._slot_freed.wait()
+        if room < min(self.policy.batch, self._gate.plan().slots):
             await asyncio.sleep(ROOM_WAIT_S)
-        return max(1, self._free())
+        return self._free()
 
     def _free(self) -> int:
         if len(self._completions) > UNWRITTEN_BATCHES * self.policy.batch:
             return 0
-        return self.policy.concurrency - self._starting - len(self._runs) - len(self._executor.stuck)
+        return self._gate.plan().slots - self._starting - len(self._runs) - len(self._executor.stuck)
+
+    def _types_at_work(self) -> Iterable[str]:
+        return (run.claim.entrypoint for run in self._mine.values())
 
     async def _start(self, claims: Sequence[Claim]) -> None:
         """Note the starts, then start: meanwhile the next look at the queue is under way."""
         try:
-            noted = await insist("noting starts", partial(self._claims.note_starts, claims))
+            may_start = await self._gate.let_through(claims, self._claims)
+            noted = await insist("noting starts", partial(self._claims.note_starts, may_start))
         finally:
             self._starting -= len(claims)
+        if len(may_start) < len(claims):
+            self._slot_freed.set()
         for claim in noted.fresh:
             self._spawn(claim, self._run)
         for claim, crashes in noted.suspects:
@@ -315,6 +332,9 @@ class Worker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         run = self._runs.pop(task)
         self._slot_freed.set()
+        if self._gate.plan().ramped:
+            # Nobody rings for the next one.
+            self._doorbell.rung.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._let_go(run.claim.job_id)
             self._fail(error)
@@ -406,7 +426,10 @@ class Worker:
     async def _sign(self, roster: Roster) -> None:
         patience = Patience("signing the roster")
         while True:
-            await asyncio.sleep(BEAT_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._news.wait()
+            self._news.clear()
             try:
                 await roster.sign()
             except TRANSIENT as error:
@@ -460,10 +483,3 @@ class Worker:
         deadline = time.monotonic() + limit_s
         while self._runs and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(set(self._runs), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _channel(config: WorkerConfig) -> Channel | None:
-    """What carries messages: the mail server, else the directory."""
-    if config.mail is not None:
-        return SmtpChannel(config.mail)
-    return None if config.outbox is None else FileChannel(config.outbox)
