@@ -149,6 +149,8 @@ class Counted:
     """Minutes before it are counted."""
     behind: timedelta
     """What remains to be counted already."""
+    rest_s: float
+    """So long until there is more to count."""
     minutes: int
     """Minutes that were counted, some for the second or last time."""
 
@@ -197,7 +199,9 @@ class Counting:
             # What was counted just now need not be counted once more.
             minutes += await _count(connection, settled, min(settle, recounted) if until > counted else settle)
         await connection.execute(_MOVE_MARK, until, settle)
-        return Counted(until, max(ripe - until, timedelta()), minutes)
+        behind = max(ripe - until, timedelta())
+        rest_s = 0.0 if behind else (until + MINUTE + COMMIT - now).total_seconds()
+        return Counted(until, behind, max(0.0, rest_s), minutes)
 
 
 async def _count(connection: Connection, since: datetime, until: datetime) -> int:

@@ -27,6 +27,7 @@ from backend.valkey.store import SnapshotStore
 from backend.watch import nodes
 from backend.watch.collect import Sources
 from backend.watch.connection import Connection, open_watch_connection
+from backend.watch.counter import Counter, CountingFailed
 from backend.watch.lane import CollectionFailed, Lane
 from backend.watch.own_node import OwnNode
 from backend.watch.schedule import NOTICED, noticed_rest_s, rest_s
@@ -43,6 +44,9 @@ STAND_BY_S = 1.0
 
 TIMETABLE_S = 1.0
 """Time between two looks at which periodic jobs are due."""
+
+COUNTING_S = (0.1, 5.0)
+"""Shortest pause between two pieces of counting, and the pause after one that failed."""
 
 LAST_WAIT_S = 1.0
 """How long one who is no longer elected waits for what it began."""
@@ -97,6 +101,7 @@ class Publisher:
         slow = self._lane()
         self._lanes = {domain: quick if domain in NOTICED else slow for domain in DOMAINS}
         self._timetable = Timetable(config.postgres, application=f"{APPLICATION}-timetable")
+        self._counter = Counter(config.postgres, application=f"{APPLICATION}-counter")
         self._latest: dict[str, Snapshot] = {}
         self._took: dict[str, deque[float]] = {}
         self._wake = {domain: asyncio.Event() for domain in NOTICED}
@@ -121,6 +126,7 @@ class Publisher:
 
     def _drop_connections(self) -> None:
         self._timetable.close()
+        self._counter.close()
         for lane in self._lanes.values():
             lane.close()
 
@@ -156,6 +162,7 @@ class Publisher:
         await self._remember()
         loops = [asyncio.create_task(self._keep_publishing(domain), name=f"publish-{domain}") for domain in DOMAINS]
         loops.append(asyncio.create_task(self._keep_timetable(), name="timetable"))
+        loops.append(asyncio.create_task(self._keep_counting(), name="counting"))
         loops.append(asyncio.create_task(self._prove(connection), name="prove-election"))
         self.elected.set()
         try:
@@ -261,6 +268,16 @@ class Publisher:
             except TimetableFailed as error:
                 self._trouble("timetable", str(error))
             await asyncio.sleep(TIMETABLE_S)
+
+    async def _keep_counting(self) -> None:
+        while True:
+            try:
+                pause_s = max(COUNTING_S[0], await self._counter.keep())
+                self._over("counting")
+            except CountingFailed as error:
+                pause_s = COUNTING_S[1]
+                self._trouble("counting", str(error))
+            await asyncio.sleep(pause_s)
 
     async def _tell_of_node(self) -> None:
         row = await self._own.look()

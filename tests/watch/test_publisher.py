@@ -20,7 +20,7 @@ from backend.watch.schedule import INTERVAL_S, NOTICED_S
 from backend.watch.snapshots import DOMAINS, BusinessSnapshot, CallsSnapshot, FleetSnapshot, Snapshot
 from tests.databases import OpenConnection
 from tests.watch.conftest import Wires
-from tests.watch.scenery import Scenery, until
+from tests.watch.scenery import Scenery, ago, until
 
 Start = Callable[[str], "Started"]
 
@@ -88,6 +88,22 @@ async def test_every_domain_is_published_again_and_again(start: Start, store: Sn
         assert first.node == "n1"
     await asyncio.gather(*(newer_than(store, domain, time.time()) for domain in DOMAINS))
     assert started.readiness > 0
+
+
+async def test_what_queues_did_is_counted_by_the_minute(
+    start: Start, scenery: Scenery, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    await worker.execute(
+        "update job_minutes_mark set counted_until = now() - interval '1 hour', settled_until = now() - interval '1 hour'"
+    )
+    await scenery.run(1, started=ago(minutes=30))
+    start("n1")
+
+    async def counted() -> bool:
+        return bool(await worker.fetchval("select exists (select from job_minutes where minutes = 1 and done > 0)"))
+
+    await until(counted, "the run is counted")
 
 
 async def test_of_two_publishers_one_is_elected_and_the_other_takes_over(
