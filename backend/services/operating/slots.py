@@ -1,0 +1,148 @@
+"""Slots: how many jobs of a queue run at once on a node, said by a person (pinned) or shifted by the balancer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from backend.domain.balancing import Shift
+from backend.postgres.pools import Connection
+from backend.queue.policies import BUILT_IN, Policies
+from backend.services.operating.audit import By, kept_reason, record
+from backend.services.operating.refusals import AlreadySo, NotPossible
+from backend.services.operating.subjects import known_queue
+
+BALANCER = "balancer"
+"""Who decided what no person did."""
+
+_NOW = "select node, slots, is_pinned from queue_slots where queue = $1 and node in ($2, '') order by node desc limit 1"
+
+_SAY = """
+insert into queue_slots (queue, node, slots, is_pinned, decided_by, reason) values ($1, $2, $3, true, $4, $5)
+on conflict (queue, node) do update
+set slots = excluded.slots, is_pinned = true, decided_by = excluded.decided_by, reason = excluded.reason,
+    decided_at = now()
+"""
+
+# What is said for all nodes holds on those that the balancer decided about as well.
+_FORGET_SHIFTS = "delete from queue_slots where queue = $1 and not is_pinned and ($2 = '' or node = $2)"
+
+_UNPIN = "delete from queue_slots where queue = $1 and node = $2 and is_pinned returning slots"
+
+_NOTE = """
+insert into slot_changes (queue, node, before, after, decided_by, why) values ($1, $2, $3, $4, $5, $6)
+"""
+
+_SET_BALANCING = "update balancing set is_on = $1, said_by = $2, said_at = now() where is_on is distinct from $1"
+
+_RESET = "delete from queue_slots where not is_pinned returning queue, node, slots"
+
+_SHIFT = """
+insert into queue_slots as known (queue, node, slots, is_pinned, decided_by, reason)
+select $1, $2, $4, false, $6, $5
+where (select is_on from balancing)
+  and not exists (select from queue_slots said where said.queue = $1 and said.node in ($2, '') and said.is_pinned)
+on conflict (queue, node) do update
+set slots = excluded.slots, decided_by = excluded.decided_by, reason = excluded.reason, decided_at = now()
+where known.slots = $3 and not known.is_pinned
+returning slots
+"""
+
+
+class Scaled(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said about a queue's slots."""
+
+    queue: str
+    node: str
+    """Empty: every node without a number of its own."""
+    before: int
+    after: int
+    is_pinned: bool
+
+
+async def scale(
+    connection: Connection,
+    by: By,
+    queue: str,
+    slots: int,
+    *,
+    node: str = "",
+    reason: str,
+    policies: Policies = BUILT_IN,
+) -> Scaled:
+    """Give a queue this many slots until somebody says otherwise; the balancer leaves it alone.
+
+    A person may go below the floor, which binds the balancer, but nobody beyond the ceiling. Raises NotPossible,
+    AlreadySo when it has been said already, asyncpg's errors.
+    """
+    policy = policies.queue(known_queue(queue))
+    if not 1 <= slots <= policy.ceiling:
+        hint = f"`askpro queue pause {queue}` lets none run." if slots < 1 else "The ceiling stands in its policy."
+        raise NotPossible(f"{queue.capitalize()} may have 1 to {policy.ceiling} slots, not {slots}.", hint)
+    said = await connection.fetchrow(_NOW, queue, node)
+    before = policy.concurrency if said is None else int(said["slots"])
+    if said is not None and said["is_pinned"] and said["node"] == node and before == slots:
+        raise AlreadySo(
+            f"{queue.capitalize()} has {slots} slots already.", f"`askpro queue scale {queue} auto` frees it."
+        )
+    await connection.execute(_FORGET_SHIFTS, queue, node)
+    await connection.execute(_SAY, queue, node, slots, by.actor, kept_reason(reason))
+    await _note(connection, by, Scaled(queue=queue, node=node, before=before, after=slots, is_pinned=True), reason)
+    return Scaled(queue=queue, node=node, before=before, after=slots, is_pinned=True)
+
+
+async def unpin(
+    connection: Connection, by: By, queue: str, *, node: str = "", reason: str = "", policies: Policies = BUILT_IN
+) -> Scaled:
+    """Give a queue its policy's number back, and to the balancer. Raises NotPossible, AlreadySo, asyncpg's errors."""
+    policy = policies.queue(known_queue(queue))
+    before = await connection.fetchval(_UNPIN, queue, node)
+    if before is None:
+        raise AlreadySo(f"Nobody has said how many slots {queue} has{f' on {node}' if node else ''}.")
+    freed = Scaled(queue=queue, node=node, before=before, after=policy.concurrency, is_pinned=False)
+    await _note(connection, by, freed, reason)
+    return freed
+
+
+async def set_balancing(connection: Connection, by: By, on: bool, *, reason: str = "") -> bool:
+    """Let slots follow the load, or leave them as they are; whether that is news. Raises asyncpg's errors."""
+    is_news: bool = await connection.execute(_SET_BALANCING, on, by.actor) != "UPDATE 0"
+    if is_news:
+        await record(connection, by, "balancing.on" if on else "balancing.off", "slots", reason=reason)
+    return is_news
+
+
+async def reset_shifts(connection: Connection, by: By, *, reason: str = "", policies: Policies = BUILT_IN) -> int:
+    """Give every queue that no person decided about its policy's number back; how many had another."""
+    rows = await connection.fetch(_RESET)
+    for row in rows:
+        base = policies.queue(known_queue(row["queue"])).concurrency
+        await connection.execute(
+            _NOTE, row["queue"], row["node"], row["slots"], base, by.actor, kept_reason(reason) or "all given back"
+        )
+    if rows:
+        await record(connection, by, "balancing.reset", "slots", reason=reason, detail={"queues": len(rows)})
+    return len(rows)
+
+
+async def shift(connection: Connection, shifts: Sequence[Shift]) -> bool:
+    """Do what the balancer decided, all of it or nothing; False when somebody said something else meanwhile.
+
+    Needs a transaction of its own, which is to be rolled back after False.
+    """
+    for one in shifts:
+        done = await connection.fetchval(_SHIFT, one.queue, one.node, one.before, one.after, one.why, BALANCER)
+        if done is None:
+            return False
+        await connection.execute(_NOTE, one.queue, one.node, one.before, one.after, BALANCER, one.why)
+    return True
+
+
+async def _note(connection: Connection, by: By, said: Scaled, reason: str) -> None:
+    why = kept_reason(reason) or ("said by hand" if said.is_pinned else "its policy's number again")
+    await connection.execute(_NOTE, said.queue, said.node, said.before, said.after, by.actor, why)
+    detail = {"node": said.node, "before": said.before, "after": said.after}
+    await record(
+        connection, by, "slots.pin" if said.is_pinned else "slots.unpin", said.queue, reason=reason, detail=detail
+    )
