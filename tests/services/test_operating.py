@@ -212,9 +212,7 @@ async def test_a_quarantine_tells_what_it_would_hold_and_is_not_made_twice(worke
         await quarantines.lift(worker, BEN, made.id)
     with pytest.raises(NotPossible, match="no job type"):
         await quarantines.quarantine(worker, ANNA, "webhooks.nothing", reason="")
-    record = await worker.fetch(
-        "select action, company_id is not null as of_company, detail from audit_log order by id"
-    )
+    record = await worker.fetch("select action, company_id is not null as whose, detail from audit_log order by id")
     assert [(row["action"], row["whose"]) for row in record] == [
         ("quarantine.make", True),
         ("quarantine.lift", True),
