@@ -68,7 +68,7 @@ class JobQuestion:
     @property
     def words(self) -> tuple[str, ...]:
         """The words in lower case."""
-        return tuple(self.text.replace("\0", " ").lower().split()[:MOST_WORDS])
+        return words_of(self.text)
 
     @property
     def number(self) -> int | None:
@@ -170,9 +170,9 @@ async def find_jobs(connection: Connection, question: JobQuestion, *, limit: int
         company = await connection.fetchval(_COMPANY, question.company)
         if company is None:
             raise NoSuchCompany(question.company)
-    patterns = [f"%{_literal(word)}%" for word in question.words]
+    patterns = [f"%{literal(word)}%" for word in question.words]
     asked = (patterns, question.queue and question.queue.value, company, question.since, limit)
-    bytewise = [f"%{_literal(_as_bytes_are_shown(word))}%" for word in question.words]
+    bytewise = [f"%{literal(_as_bytes_are_shown(word))}%" for word in question.words]
     rows = await connection.fetch(_NEWEST, *asked, LOOKED_AT, question.number, bytewise, question.held_only)
     found = {row["job_id"]: _found(dict(row)) for row in rows}
     if patterns and (not rows or rows[0]["held_found"] < limit):
@@ -187,7 +187,12 @@ def _found(row: dict[str, object]) -> FoundJob:
     return msgspec.convert(row, FoundJob)
 
 
-def _literal(text: str) -> str:
+def words_of(text: str) -> tuple[str, ...]:
+    """The words that are looked for, in lower case; at most eight."""
+    return tuple(text.replace("\0", " ").lower().split()[:MOST_WORDS])
+
+
+def literal(text: str) -> str:
     """The text as a LIKE pattern that matches it alone."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 

@@ -14,9 +14,10 @@ import pytest
 from backend.domain.vocabulary import QueueName
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Connection, tenant_transaction
+from backend.queue.held import retry_held
 from backend.queue.jobs import handlers_of
 from backend.queue.notification_jobs import CALLBACKS_OVERDUE, REMINDERS_DUE
-from backend.queue.port import JobQueue, NewJob
+from backend.queue.port import NewJob
 from backend.services.booking import Booked, BookingRequest, book, cancel, reschedule
 from backend.services.companies.applying import CallbackRules, NotificationRules, apply_company
 from backend.services.notifications.smtp_channel import SmtpServer
@@ -217,7 +218,7 @@ async def test_a_server_that_says_no_has_its_words_with_the_held_job_and_a_retry
     assert (await post.notes())[0].startswith("confirmed refused")
     post.server.to_recipient = ""
     async with post.worker.transaction():
-        assert await JobQueue().retry_held(post.worker, [held["job_id"]])
+        assert await retry_held(post.worker, [held["job_id"]], by="anna")
     await post.settled()
     assert await post.notes() == ["confirmed sent 250 queued as 4711"]
 

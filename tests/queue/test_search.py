@@ -11,7 +11,8 @@ from backend.domain.vocabulary import QueueName
 from backend.postgres.address import PostgresAddress, Role
 from backend.queue.context import JobContext
 from backend.queue.failures import Permanent
-from backend.queue.port import JobQueue, NewJob
+from backend.queue.held import retry_held
+from backend.queue.port import NewJob
 from backend.queue.search import FoundJob, JobQuestion, NoSuchCompany, find_jobs
 from tests.databases import OpenConnection, SuperuserConnection
 from tests.queue.scenes import OwnConnection, config_for, put, until, working
@@ -105,7 +106,7 @@ async def test_a_job_that_was_decided_about_is_found_as_what_it_is_now(
     reader, ids = jobs
     worker = await open_connection(Role.WORKER)
     async with worker.transaction():
-        await JobQueue().retry_held(worker, [ids["held"]])
+        await retry_held(worker, [ids["held"]], by="anna")
     assert await found(reader, "müller") == {ids["held"]: "retried"}
     assert (await found(reader, f"{ids['held']}"))[ids["held"]] == "waiting"
 

@@ -15,7 +15,8 @@ from backend.domain.vocabulary import QueueName
 from backend.postgres.address import PostgresAddress, Role
 from backend.queue.context import JobContext, TransactionAborted
 from backend.queue.failures import Later, Permanent
-from backend.queue.port import JobQueue, NewJob
+from backend.queue.held import retry_held
+from backend.queue.port import NewJob
 from tests.databases import OpenConnection
 from tests.queue.scenes import QUICK, config_for, empty, job, put, until, working
 
@@ -101,7 +102,7 @@ async def test_a_failing_job_is_tried_four_times_then_held_with_its_delivery_and
 
         mended = True
         async with connection.transaction():
-            assert await JobQueue().retry_held(connection, [job_id, job_id + 1_000]) == [job_id]
+            assert await retry_held(connection, [job_id, job_id + 1_000], by="anna") == [job_id]
         await until(lambda: empty(connection), "the retried job is done")
     assert await connection.fetchval("select state from held_jobs") == "retried"
     assert await console.fetchval("select state from webhook_inbox") == "accepted"

@@ -44,7 +44,8 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _decide(system: System, args: argparse.Namespace) -> int:
-    from backend.queue.port import JobQueue
+    from askpro_console.operator_name import operator_name
+    from backend.queue.held import discard_held, retry_held
 
     if not (args.jobs or args.queue or args.cause):
         raise WrongUsage("Which held jobs?", "Give job numbers, --queue or --cause; `askpro queue held` lists them.")
@@ -58,8 +59,8 @@ def _decide(system: System, args: argparse.Namespace) -> int:
     async def decide(connection: Connection) -> list[int]:
         async with connection.transaction():
             if args.verb == "retry":
-                return await JobQueue().retry_held(connection, ids)
-            return await JobQueue().discard_held(connection, ids)
+                return await retry_held(connection, ids, by=operator_name())
+            return await discard_held(connection, ids, by=operator_name())
 
     decided = at_queue(system, decide, changes=True)
     skipped = tuple(sorted(set(ids) - set(decided)))

@@ -1,0 +1,6 @@
+-- Held jobs are counted by cause, chosen by company and type, and looked for as somebody types.
+
+-- By cause, then time: the edges of a cause are two probes, and its jobs are counted in this index alone.
+create index held_jobs_undecided on held_jobs (fingerprint, held_at) include (company_id) where state = 'held';
+create index held_jobs_undecided_type on held_jobs (entrypoint, held_at) where state = 'held';
+create index held_jobs_undecided_company on held_jobs (company_id, held_at) where state = 'held';
