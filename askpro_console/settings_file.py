@@ -10,17 +10,27 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from askpro_console.policy_settings import (
+    built_in,
+    is_policy,
+    policies_of,
+    policy_contradictions,
+    policy_kinds,
+    table_of,
+)
 from askpro_console.refusal import WrongUsage, nearest
 from askpro_console.settings import Settings, Size
 from askpro_console.settings_checks import contradictions
 from askpro_console.toml_lines import Path as Place
 from askpro_console.toml_lines import key_lines, line_of
 from backend.domain.nearest import perhaps
+from backend.queue.policies import Policies
 
 DEFAULT_PROFILE = "local"
 KNOWN_PROFILES = ("local", "production")
@@ -66,11 +76,21 @@ class Loaded:
     """Dotted key to `default`, `askpro.toml:12` or the variable's name."""
     file: Path
     file_exists: bool
+    policies: Policies
+    """Of queues and job types, with what the file and the environment say of them."""
 
 
 def fields() -> tuple[Field, ...]:
-    """Every setting, in the order of the records."""
+    """Every setting but the policies of queues and job types, in the order of the records."""
     return tuple(_fields_of(Settings, ""))
+
+
+@cache
+def policy_fields() -> tuple[Field, ...]:
+    """Every setting of queues and job types."""
+    return tuple(
+        Field(key, kind, built_in(*key.partition(".")[2].rsplit(".", 1))) for key, kind in policy_kinds().items()
+    )
 
 
 def _fields_of(record: type[msgspec.Struct], prefix: str) -> Iterator[Field]:
@@ -93,7 +113,8 @@ def load(file: Path, environ: Mapping[str, str]) -> Loaded:
     profiles = document.get("profiles", {})
     if not isinstance(profiles, dict):
         raise SettingsWrong(f"{file}: `profiles` must be tables such as [profiles.{DEFAULT_PROFILE}]")
-    known = {field.key: field for field in fields()}
+    plain = fields()
+    known = {field.key: field for field in (*plain, *policy_fields())}
     values: dict[str, dict[str, tuple[object, int]]] = {}
     for key in document.keys() - {"profile", "profiles"}:
         mistakes.append(_at(file, lines, (key,)) + _unknown(key, ["profile", "profiles"]))
@@ -119,27 +140,38 @@ def load(file: Path, environ: Mapping[str, str]) -> Loaded:
     merged |= _from_environment(environ, known, mistakes)
     if mistakes:
         raise SettingsWrong("\n".join(mistakes))
-    settings = _build({key: value for key, (value, _) in merged.items()})
-    contradicted = list(_contradicted(file, settings, merged))
+    contradicted = list(_contradicted(file, merged))
     for name, told in values.items():
         if name != profile:
             idle = {key: (value, f"{file.name}:{line}") for key, (value, line) in told.items()}
-            contradicted += _contradicted(file, _build({key: value for key, (value, _) in idle.items()}), idle)
+            contradicted += _contradicted(file, idle)
     if contradicted:
         raise SettingsWrong("\n".join(contradicted))
     return Loaded(
-        settings=settings,
+        settings=_build(merged),
         profile=profile,
         profiles=available,
-        origins={key: merged[key][1] if key in merged else "default" for key in known},
+        origins={field.key: merged[field.key][1] if field.key in merged else "default" for field in plain},
         file=file,
         file_exists=file.exists(),
+        policies=_policies(profile, merged),
     )
 
 
-def _contradicted(file: Path, settings: Settings, told: Mapping[str, tuple[object, str]]) -> Iterator[str]:
+def _policies(profile: str, told: Mapping[str, tuple[object, str]]) -> Policies:
+    """The policies, each value with its source in words."""
+
+    def source(key: str, origin: str) -> str:
+        if origin.startswith(ENVIRONMENT_PREFIX):
+            return f"environment {origin}"
+        return f"{origin} {table_of(profile, key)}" if ":" in origin else origin
+
+    return policies_of({key: (value, source(key, origin)) for key, (value, origin) in told.items() if is_policy(key)})
+
+
+def _contradicted(file: Path, told: Mapping[str, tuple[object, str]]) -> Iterator[str]:
     """What the settings of one profile say against each other, with the place of one of them."""
-    for key, message in contradictions(settings):
+    for key, message in (*contradictions(_build(told)), *policy_contradictions(_policies("", told))):
         origin = told[key][1] if key in told else file.name
         place = f"{file}{origin.removeprefix(file.name)}" if origin.startswith(file.name) else f"environment: {origin}"
         yield f"{place}: {message}"
@@ -170,22 +202,33 @@ def _profile(
 
 def _leaves(table: Mapping[str, Any], known: Mapping[str, Field], prefix: tuple[str, ...] = ()) -> Iterator[Any]:
     """The paths and values in a profile's table; a table that is no section is a leaf, to be refused."""
-    sections = {tuple(key.split(".")[:-1]) for key in known} - {()}
+    sections = _sections(known)
     for name, value in table.items():
         path = (*prefix, name)
-        if isinstance(value, dict) and path in sections:
+        # A job type's name has a dot of its own: quoted it is one key, unquoted two.
+        if isinstance(value, dict) and ".".join(path) in sections:
             yield from _leaves(value, known, path)
         else:
             yield path, value
 
 
+def _sections(known: Mapping[str, Field]) -> set[str]:
+    """Every table that stands above a setting, dotted."""
+    parts = (key.split(".")[:-1] for key in known)
+    return {".".join(part[: count + 1]) for part in parts for count in range(len(part))}
+
+
 def _checked(key: str, value: object, known: Mapping[str, Field]) -> object:
     field = known.get(key)
     if field is None:
-        sections = {other.split(".")[0] for other in known if "." in other}
+        sections = _sections(known)
         if key in sections:
             raise ValueError(f"`{key}` must be a table, as in [profiles.{DEFAULT_PROFILE}.{key}]")
-        raise ValueError(_unknown(key, [*known, *sections] if "." not in key else list(known)))
+        # A key is compared with those beside it, else with all keys and tables that stand as deep.
+        above = key.rpartition(".")[0]
+        beside = [other for other in known if above and other.rpartition(".")[0] == above]
+        alike = [other for other in (*known, *sections) if other.count(".") == key.count(".")]
+        raise ValueError(_unknown(key, beside or alike))
     return _converted(field, value, strict=True)
 
 
@@ -194,6 +237,8 @@ def _converted(field: Field, value: object, *, strict: bool) -> object:
     if field.kind is Size and isinstance(value, str):
         return _size(field.key, value)
     kind = Annotated[int, msgspec.Meta(ge=0)] if field.kind is Size else field.kind
+    if isinstance(value, str) and not strict and isinstance(field.default, tuple):
+        value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         return msgspec.convert(value, type=kind, strict=strict)
     except msgspec.ValidationError as wrong:
@@ -238,9 +283,11 @@ def mistyped(name: str, variables: Mapping[str, Field]) -> str | None:
     return nearest(name, variables, cutoff=LIKE_A_SETTING)
 
 
-def _build(values: Mapping[str, object]) -> Settings:
+def _build(told: Mapping[str, tuple[object, str]]) -> Settings:
     nested: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, (value, _) in told.items():
+        if is_policy(key):
+            continue
         *section, name = key.split(".")
         (nested.setdefault(section[0], {}) if section else nested)[name] = value
     return msgspec.convert(nested, type=Settings)

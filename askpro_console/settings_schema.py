@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from askpro_console import settings
+from askpro_console import policy_settings, settings
 from askpro_console.field_texts import field_texts
 from askpro_console.settings import Settings, Size
 
@@ -54,6 +54,14 @@ def json_schema() -> dict[str, Any]:
             "additionalProperties": False,
             "properties": properties,
         }
+    profile["properties"] |= {
+        section: {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {subject: _policy(record) for subject in subjects},
+        }
+        for section, subjects, record in policy_settings.sections()
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "AskPro settings",
@@ -63,6 +71,16 @@ def json_schema() -> dict[str, Any]:
             "profile": {"type": "string", "description": "The profile in force, unless --profile names another."},
             "profiles": {"type": "object", "additionalProperties": profile},
         },
+    }
+
+
+def _policy(record: type[msgspec.Struct]) -> dict[str, Any]:
+    hints, told = get_type_hints(record, include_extras=True), policy_settings.texts(record)
+    return {
+        "type": "object",
+        "description": inspect.getdoc(record) or "",
+        "additionalProperties": False,
+        "properties": {name: _leaf(kind) | {"description": told[name]} for name, kind in hints.items()},
     }
 
 

@@ -242,6 +242,7 @@ class System:
             valkey_url=endpoints.valkey_url,
             node=self.node,
             version=version(),
+            policies=self.loaded.policies,
             outbox=self.outbox,
             mail=self.mail() if queue == QUEUE_WITH_MAIL and not files_only else None,
         )

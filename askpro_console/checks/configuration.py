@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from askpro_console.checks.findings import Finding
 from askpro_console.secrets import KNOWN, SecretStore
-from askpro_console.settings_file import ENVIRONMENT_PREFIX, fields
+from askpro_console.settings_file import ENVIRONMENT_PREFIX, fields, policy_fields
 from askpro_console.system import System
 from backend.domain.vocabulary import Verdict
 
@@ -33,7 +33,7 @@ def check_configuration(system: System) -> Iterator[Finding]:
             detail=f"{loaded.file} can be changed by others",
             remedy=f"Run `chmod go-w {loaded.file}`.",
         )
-    known = {field.variable for field in fields()}
+    known = {field.variable for field in (*fields(), *policy_fields())}
     for name in sorted(system.environ):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known and not name.startswith(OWN_VARIABLES):
             yield Finding(

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from askpro_console import policy_settings
 from askpro_console.settings import Size
 from askpro_console.settings_file import Field, Loaded, fields
 from askpro_console.settings_schema import descriptions, json_schema, section_descriptions
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for key, value, origin in rows:
         print(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+    print("\nWhat holds for queues and job types: `askpro queue policies`.")
     return 0
 
 
@@ -60,6 +62,10 @@ def _as_json(loaded: Loaded) -> dict[str, Any]:
                 "description": told[field.key],
             }
             for field in fields()
+        ],
+        "policies": [
+            {"subject": line.subject, "name": line.name, "value": line.value, "origin": line.source}
+            for line in loaded.policies.lines()
         ],
     }
 
@@ -94,5 +100,5 @@ def example() -> str:
             section = own
             lines += ["", f"# {sections[own]}", f"[profiles.local.{own}]"]
         lines += [f"# {told[field.key]}", f"# {name} = {shown(field.default, field)}"]
-    lines += ["", "[profiles.production]", ""]
+    lines += [*policy_settings.example("local"), "", "[profiles.production]", ""]
     return "\n".join(lines)

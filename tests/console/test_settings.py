@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from askpro_console import cli
 from askpro_console.commands.config import example
+from askpro_console.policy_settings import QueueValues
 from askpro_console.settings import Settings
-from askpro_console.settings_file import SettingsWrong, fields, load
+from askpro_console.settings_file import SettingsWrong, fields, load, policy_fields
 from askpro_console.settings_schema import descriptions, json_schema
 from askpro_console.toml_lines import key_lines
+from backend.queue.policies import BUILT_IN, POLICIES
 
 
 def written(directory: Path, text: str) -> Path:
@@ -95,6 +97,26 @@ def test_a_size_may_have_a_unit(tmp_path: Path, text: str, size: int) -> None:
             '[profiles.local]\nlogs.file_size = "12 apples"',
             "3: `logs.file_size` is '12 apples', but must be a size such as 1048576, '512 MB' or '1 GB'",
         ),
+        (
+            "[profiles.local.queues.webhoks]\nfloor = 3",
+            "2: there is no setting `queues.webhoks`; did you mean `queues.webhooks`?",
+        ),
+        (
+            "[profiles.local.queues.webhooks]\nflor = 3",
+            "3: there is no setting `queues.webhooks.flor`; did you mean `queues.webhooks.floor`?",
+        ),
+        (
+            '[profiles.local.jobs."default.retentoin"]\npriority = 3',
+            "2: there is no setting `jobs.default.retentoin`; did you mean `jobs.default.retention`?",
+        ),
+        (
+            '[profiles.local.jobs."default.retention"]\npriority = "high"',
+            "3: `jobs.default.retention.priority` is 'high': expected `int`, got `str`",
+        ),
+        (
+            "[profiles.local.queues.default]\nfloor = 30",
+            "3: `queues.default.floor` is 30, but `concurrency` is 20: floor is at most concurrency",
+        ),
         ("[profile.local]\napi.port = 1", "2: `profile` must be a name; tables are [profiles.NAME]"),
     ],
 )
@@ -162,15 +184,19 @@ def test_the_example_says_nothing_but_the_defaults(tmp_path: Path) -> None:
     loaded = load(written(tmp_path, uncommented), {})
     assert loaded.settings == Settings()
     assert all(origin != "default" for origin in loaded.origins.values())
+    assert {policy.queue: policy for policy in loaded.policies.queues.values()} == POLICIES
+    assert all(loaded.policies.job(kind) == BUILT_IN.job(kind) for kind in BUILT_IN.job_types())
+    assert {one.name for one in loaded.policies.told if one.subject == "webhooks"} == set(QueueValues.__struct_fields__)
 
 
 def test_the_schema_knows_exactly_the_settings() -> None:
     profile = json_schema()["properties"]["profiles"]["additionalProperties"]["properties"]
     keys = set()
     for name, entry in profile.items():
-        keys |= {f"{name}.{inner}" for inner in entry["properties"]} if "properties" in entry else {name}
+        for inner, below in entry["properties"].items():
+            keys |= {f"{name}.{inner}.{deepest}" for deepest in below.get("properties", ())} or {f"{name}.{inner}"}
 
-    assert keys == {field.key for field in fields()}
+    assert keys == {field.key for field in (*fields(), *policy_fields())}
 
 
 def test_config_lists_value_and_origin(

@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 from typing import cast
 
-from askpro_console.commands.queue import deciding, finding, looking
+from askpro_console.commands.queue import deciding, finding, looking, policies
 from askpro_console.system import System
 
 NAME = "queue"
 HELP = "look at queues and held jobs, retry them"
 
-MODULES = (looking, finding, deciding)
+MODULES = (looking, finding, policies, deciding)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
