@@ -55,6 +55,11 @@ class Providers:
         for provider, client in self._clients.items():
             self._obey(provider, client.breaker)
 
+    def close_breaker(self, provider: Provider) -> None:
+        """Let calls out again and forget what failed, unless the provider is held."""
+        if (client := self._clients.get(provider)) is not None and provider not in self._held:
+            client.breaker.close()
+
     def _obey(self, provider: Provider, breaker: Breaker) -> None:
         if (until := self._held.get(provider)) is not None:
             breaker.hold(max(0.0, until - time.monotonic()) * self.clock.speed)

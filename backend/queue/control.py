@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from backend.domain.vocabulary import PauseKind, Provider, QueueName
 from backend.postgres.pools import Connection
 from backend.queue.failures import Failure, fingerprint
+from backend.queue.outages import TRANSIENT
 from backend.queue.policies import job_type_of
 
 CHANNEL = "askpro_control"
@@ -289,10 +291,22 @@ def moved_name(queue: QueueName | str, entrypoint: str) -> str:
     return f"{queue}.{entrypoint}"
 
 
+class ControlUnreadable(Exception):
+    """What is in force stands there in a way that cannot be read: whoever asks goes on as before."""
+
+
 async def read_control(connection: Connection, node: str, queue: QueueName) -> Control:
-    """What is in force now. Needs the worker's role. Raises asyncpg's errors, OSError or TimeoutError."""
+    """What is in force now. Needs the worker's role.
+
+    Raises ControlUnreadable, and when the database is away asyncpg's errors, OSError or TimeoutError.
+    """
     asked = time.monotonic()
-    read = msgspec.json.decode(await connection.fetchval(_READ, node, queue.value, timeout=5.0), type=_Read)
+    try:
+        read = msgspec.json.decode(await connection.fetchval(_READ, node, queue.value, timeout=5.0), type=_Read)
+    except TRANSIENT:
+        raise
+    except (asyncpg.PostgresError, msgspec.MsgspecError) as error:
+        raise ControlUnreadable(f"{type(error).__name__}: {error}") from error
     return Control(
         slots=read.slots,
         pauses=tuple(

@@ -53,15 +53,12 @@ class ProviderReports:
 
     def heed(self, control: Control) -> None:
         """Leave providers alone that are paused; close the breakers that somebody closed since the last word."""
-        known = [provider.value for provider in Provider]
-        held = control.held_open(time.monotonic())
-        self.providers.hold({Provider(name): until for name, until in held.items() if name in known})
-        resets = dict(control.resets)
+        held, resets = control.held_open(time.monotonic()), dict(control.resets)
+        self.providers.hold({provider: held[provider] for provider in Provider if provider in held})
         if self._resets is not None:
-            for provider, client in self.providers.used.items():
-                newest = resets.get(provider.value)
-                if newest is not None and newest != self._resets.get(provider.value) and not client.breaker.is_held:
-                    client.breaker.close()
+            for provider in Provider:
+                if resets.get(provider) != self._resets.get(provider):
+                    self.providers.close_breaker(provider)
         self._resets = resets
 
     def _changed(self, _breaker: Breaker) -> None:

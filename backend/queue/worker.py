@@ -27,7 +27,7 @@ from backend.providers.clients import ProviderConfig, Providers
 from backend.queue.claims import Claim, Claims
 from backend.queue.completions import Completions
 from backend.queue.context import Handler, JobContext
-from backend.queue.control import Control, Work, moved_name, read_control
+from backend.queue.control import Control, ControlUnreadable, Work, moved_name, read_control
 from backend.queue.doorbell import Doorbell
 from backend.queue.executor import Ending, Executor, Recall, Run
 from backend.queue.gate import Gate
@@ -218,7 +218,11 @@ class Worker:
     # Obeying -----------------------------------------------------------------------------------------------------
 
     async def _read_control(self, connection: Connection) -> None:
-        control = await read_control(connection, self._config.node, self._config.queue)
+        try:
+            control = await read_control(connection, self._config.node, self._config.queue)
+        except ControlUnreadable as error:
+            logger.error("what is in force cannot be read, so what was stays in force: %s", error)
+            return
         self._heed(replace(control, moved=tuple(name for name in control.moved if name in self._elsewhere)))
 
     def _heed(self, control: Control) -> None:
@@ -350,6 +354,7 @@ class Worker:
             outbox=self._config.outbox,
             channel=self._channel,
             providers=self._providers,
+            policies=self.policies,
         )
         ending = await self._executor.execute(run, context)
         if ending.outcome is RunOutcome.DONE:

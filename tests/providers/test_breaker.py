@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.providers.breaker import Breaker, BreakerOpen, BreakerPolicy, BreakerState
+from backend.providers.breaker import HELD_RETRY_S, Breaker, BreakerOpen, BreakerPolicy, BreakerState
 from tests.providers.clocks import HandClock
 
 POLICY = BreakerPolicy(window=10, least=4, share=0.5, open_s=5.0, longest_open_s=20.0)
@@ -136,3 +136,40 @@ def test_the_time_varies_a_little(spread: float, open_s: float) -> None:
     scene = Scene(spread)
     scene.calls(*[True] * 4)
     assert scene.breaker.retry_after_s == pytest.approx(open_s)
+
+
+def test_held_by_order_it_lets_nothing_out_whatever_comes_back_until_it_is_let_go_and_then_probes() -> None:
+    scene = Scene()
+    under_way = scene.breaker.permit()
+    scene.breaker.hold(float("inf"))
+    under_way.succeeded()
+    scene.wait(10_000)
+    with pytest.raises(BreakerOpen, match="is paused") as refused:
+        scene.breaker.permit()
+    assert refused.value.retry_after_s == HELD_RETRY_S
+    scene.breaker.let_go()
+    assert scene.state == BreakerState.OPEN
+    probe = scene.breaker.permit()
+    assert probe.is_probe
+    scene.breaker.let_go()
+    probe.succeeded()
+    assert scene.state == BreakerState.CLOSED
+
+
+def test_a_hold_with_an_end_ends_by_itself() -> None:
+    scene = Scene()
+    scene.breaker.hold(50.0)
+    scene.breaker.hold(20.0)
+    scene.wait(20.0)
+    assert scene.breaker.permit().is_probe
+    assert not scene.breaker.is_held
+    assert scene.breaker.opened == 0
+
+
+def test_closed_by_order_it_forgets_what_failed() -> None:
+    scene = Scene()
+    scene.calls(*[True] * 4)
+    scene.breaker.close()
+    assert scene.state == BreakerState.CLOSED
+    scene.calls(True, True, True)
+    assert scene.state == BreakerState.CLOSED

@@ -62,10 +62,12 @@ async def until(condition: Callable[[], Awaitable[object]], what: str, limit_s: 
 
 
 @asynccontextmanager
-async def working(config: WorkerConfig, handlers: Mapping[str, Handler]) -> AsyncIterator[Worker]:
+async def working(
+    config: WorkerConfig, handlers: Mapping[str, Handler], elsewhere: Mapping[str, Handler] | None = None
+) -> AsyncIterator[Worker]:
     """A worker in this process that takes jobs within the block and drains at its end."""
     stop, ready = asyncio.Event(), asyncio.Event()
-    worker = Worker(config, handlers)
+    worker = Worker(config, handlers, elsewhere)
     task = asyncio.create_task(worker.run(stop, ready.set))
     started = asyncio.create_task(ready.wait())
     await asyncio.wait({task, started}, timeout=LIMIT_S, return_when=asyncio.FIRST_COMPLETED)

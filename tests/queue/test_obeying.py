@@ -1,0 +1,308 @@
+"""A worker obeys what is said about its queue while it runs, and leaves jobs alone that are at work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from backend.domain.vocabulary import PauseKind, Provider, QueueName
+from backend.postgres.address import PostgresAddress, Role
+from backend.providers.breaker import BreakerOpen, BreakerState
+from backend.providers.clients import ProviderConfig
+from backend.queue.context import Handler, JobContext
+from backend.queue.held import retry_held
+from backend.queue.policies import BUILT_IN, Told
+from backend.queue.worker import Worker, WorkerConfig
+from backend.services.operating.audit import By
+from backend.services.operating.pauses import pause, resume
+from tests.databases import OpenConnection
+from tests.queue.scenes import QUICK, OwnConnection, config_for, empty, job, put, until, working
+
+ANNA = By("anna", "here")
+NEVER_S = 3_600.0
+
+
+class Bench:
+    """A worker whose jobs end when they are told to."""
+
+    def __init__(self, connection: OwnConnection) -> None:
+        self.connection = connection
+        self.at_work: list[JobContext] = []
+        self.done: Counter[str] = Counter()
+        self._ends = asyncio.Semaphore(0)
+        self.worker: Worker
+
+    async def handle(self, context: JobContext) -> None:
+        """Work until a job may end."""
+        self.at_work.append(context)
+        await self._ends.acquire()
+        self.at_work.remove(context)
+        self.done[context.entrypoint] += 1
+
+    def end(self, jobs: int) -> None:
+        """So many jobs may end."""
+        for _ in range(jobs):
+            self._ends.release()
+
+    async def working_on(self, jobs: int) -> None:
+        """Wait until exactly so many are at work, and a look at the queue later still are."""
+
+        async def are_at_work() -> bool:
+            return len(self.at_work) == jobs and self.worker._starting == 0
+
+        await until(are_at_work, f"{jobs} jobs are at work")
+        self.worker._doorbell.rung.set()
+        self.worker._slot_freed.set()
+        await self.connection.fetchval("select pg_sleep(0.02)")
+        await until(are_at_work, f"still {jobs} jobs are at work")
+
+    async def in_force(self, key: str) -> object:
+        """What the roster tells."""
+        told = await self.connection.fetchval("select in_force from workers where id = $1", self.worker.id)
+        return json.loads(told).get(key)
+
+
+@asynccontextmanager
+async def at_the_bench(
+    config: WorkerConfig, connection: OwnConnection, *types: str, elsewhere: tuple[str, ...] = ()
+) -> AsyncIterator[Bench]:
+    """A worker that hears of everything by the bell: it does not look by itself."""
+    bench = Bench(connection)
+    handlers: dict[str, Handler] = dict.fromkeys(types or ("webhooks.a",), bench.handle)
+    deaf = replace(config, look_s=NEVER_S)
+    async with working(deaf, handlers, dict.fromkeys(elsewhere, bench.handle)) as bench.worker:
+        await asyncio.wait_for(bench.worker._doorbell.listening.wait(), 10)
+        yield bench
+        bench.end(1_000)
+
+
+async def test_slots_go_up_and_down_while_jobs_run_and_no_job_is_interrupted(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    await put(connection, *[job("webhooks.a") for _ in range(30)])
+    scale = """
+        insert into queue_slots (queue, node, slots, is_pinned, decided_by) values ('webhooks', $2, $1, true, 'anna')
+        on conflict (queue, node) do update set slots = excluded.slots
+    """
+    async with at_the_bench(config_for(database), connection) as bench:
+        await bench.working_on(QUICK.concurrency)
+        await connection.execute(scale, 12, "")
+        await bench.working_on(12)
+        await connection.execute(scale, 3, "test")
+        await until(lambda: is_told(connection, 3), "the roster tells of three slots")
+        await bench.working_on(12)
+        bench.end(10)
+        await bench.working_on(3)
+        assert bench.done.total() == 10
+        await connection.execute("delete from queue_slots where node = 'test'")
+        await bench.working_on(12)
+        bench.end(20)
+        await until(lambda: empty(connection), "all are done")
+    assert bench.done.total() == 30
+    assert await connection.fetchval("select count(*) from job_runs where outcome = 'done'") == 30
+
+
+async def is_told(connection: OwnConnection, slots: int) -> bool:
+    """Whether the roster tells of so many slots."""
+    row = await connection.fetchrow("select concurrency, (in_force ->> 'slots')::int as slots from workers")
+    return row is not None and tuple(row) == (slots, slots)
+
+
+async def test_a_paused_queue_takes_nothing_and_goes_on_when_it_is_resumed(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    async with at_the_bench(config_for(database), connection) as bench:
+        await put(connection, job("webhooks.a"))
+        await bench.working_on(1)
+        await pause(connection, ANNA, PauseKind.QUEUE, "webhooks", reason="night shift")
+        await until(lambda: is_told(connection, 0), "the roster tells of no slots")
+        assert await bench.in_force("paused") == ["queue webhooks"]
+        await put(connection, *[job("webhooks.a") for _ in range(20)])
+        await bench.working_on(1)
+        await resume(connection, ANNA, PauseKind.QUEUE, "webhooks", ramp_s=80)
+        # A tenth of its slots in the first seconds, rounded up.
+        bench.end(1)
+        await bench.working_on(1)
+        await connection.execute("update pauses set ramp_s = 0")
+        await bench.working_on(QUICK.concurrency)
+        bench.end(20)
+        await until(lambda: empty(connection), "all are done")
+    assert bench.done.total() == 21
+
+
+async def test_a_pause_that_ends_by_itself_does_so_on_time_though_nobody_says_anything(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    await connection.execute(
+        """insert into pauses (kind, name, paused_by, until)
+           values ('node', 'test', 'anna', clock_timestamp() + '0.3 s'), ('node', 'another', 'anna', null)"""
+    )
+    await put(connection, job("webhooks.a"))
+    async with at_the_bench(config_for(database), connection) as bench:
+        await bench.working_on(1)
+    over = "select bool_and(started_at >= until) from job_runs, pauses where until is not null"
+    assert await connection.fetchval(over)
+
+
+async def test_other_job_types_go_on_while_a_type_or_the_provider_that_it_needs_is_paused(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    policies = BUILT_IN.laid_over(
+        [Told(subject="webhooks.synced", name="provider", value=Provider.CALCOM, source="test")]
+    )
+    config = config_for(database, policies=policies, providers=ProviderConfig())
+    await pause(connection, ANNA, PauseKind.JOB_TYPE, "webhooks.retell_call", reason="broken")
+    await pause(connection, ANNA, PauseKind.PROVIDER, "calcom", reason="they are down")
+    types = ("webhooks.retell_call", "webhooks.a", "webhooks.synced")
+    async with at_the_bench(config, connection, *types) as bench:
+        assert bench.worker.providers is not None
+        breaker = bench.worker.providers.client(Provider.CALCOM).breaker
+        with pytest.raises(BreakerOpen, match="is paused"):
+            breaker.permit()
+        await put(connection, *[job(kind) for kind in types])
+        await bench.working_on(1)
+        assert bench.at_work[0].entrypoint == "webhooks.a"
+        await resume(connection, ANNA, PauseKind.JOB_TYPE, "webhooks.retell_call")
+        await bench.working_on(2)
+        assert breaker.state is BreakerState.OPEN
+        await resume(connection, ANNA, PauseKind.PROVIDER, "calcom")
+        await bench.working_on(3)
+        probe = breaker.permit()
+        assert probe.is_probe
+        probe.failed()
+        assert breaker.state.value == BreakerState.OPEN
+        await connection.execute("insert into breaker_resets (provider, reset_by) values ('calcom', 'anna')")
+        await until(lambda: asyncio.sleep(0, breaker.state.value == BreakerState.CLOSED), "the breaker is closed")
+    assert bench.done == Counter(types)
+
+
+async def test_jobs_of_a_paused_company_are_parked_as_if_they_had_not_been_tried_and_start_when_it_is_resumed(
+    database: PostgresAddress, open_connection: OpenConnection, delivery: tuple[UUID, UUID]
+) -> None:
+    company, _ = delivery
+    connection = await open_connection(Role.WORKER)
+    await pause(connection, ANNA, PauseKind.COMPANY, "salon", reason="they asked")
+    parked = await put(connection, *[job("webhooks.a", number, company) for number in range(12)])
+    await put(connection, job("webhooks.a", "of nobody"))
+    async with at_the_bench(config_for(database), connection) as bench:
+        are_parked = "select count(*) = 12 from parked_jobs where kind = 'company' and name = 'salon'"
+        await until(lambda: connection.fetchval(are_parked), "all of its jobs are parked")
+        await bench.working_on(1)
+        assert [context.read(str) for context in bench.at_work] == ["of nobody"]
+        rows = await connection.fetch(
+            """select status::text, attempts, queue_manager_id is null as is_free,
+                      execute_after > now() + '50 min' as is_late
+               from pgqueuer where id = any($1)""",
+            parked,
+        )
+        assert {tuple(row) for row in rows} == {("queued", 0, True, True)}
+        runs = await connection.fetch("select outcome, attempt, error from job_runs where job_id = any($1)", parked)
+        assert Counter(tuple(run) for run in runs) == {("postponed", 1, "salon is paused"): 12}
+        async with connection.transaction():
+            assert (await resume(connection, ANNA, PauseKind.COMPANY, "salon")).released == 12
+        await bench.working_on(QUICK.concurrency)
+        assert await connection.fetchval("select count(*) from parked_jobs") == 0
+        bench.end(13)
+        await until(lambda: empty(connection), "all are done")
+    assert await connection.fetchval("select bool_and(attempt = 1) from job_runs")
+
+
+async def test_a_pause_that_is_just_being_ended_parks_nothing(
+    database: PostgresAddress, open_connection: OpenConnection, delivery: tuple[UUID, UUID]
+) -> None:
+    company, _ = delivery
+    connection, operator = await open_connection(Role.WORKER), await open_connection(Role.WORKER)
+    await pause(connection, ANNA, PauseKind.COMPANY, "salon", reason="they asked")
+    async with at_the_bench(config_for(database), connection) as bench:
+        await until(lambda: is_waiting(bench), "the worker knows of the pause")
+        async with operator.transaction():
+            await resume(operator, ANNA, PauseKind.COMPANY, "salon")
+            await put(connection, job("webhooks.a", 1, company))
+            taken = "select exists (select from pgqueuer where status = 'picked')"
+            await until(lambda: connection.fetchval(taken), "the job is taken")
+        await bench.working_on(1)
+        assert await connection.fetchval("select count(*) from parked_jobs") == 0
+
+
+async def is_waiting(bench: Bench) -> bool:
+    """Whether the worker has read that something is paused."""
+    return not bench.worker._gate.control.is_quiet
+
+
+async def test_quarantined_jobs_are_held_before_they_run_with_the_quarantines_cause_until_it_is_lifted(
+    database: PostgresAddress, open_connection: OpenConnection, delivery: tuple[UUID, UUID]
+) -> None:
+    company, inbox = delivery
+    connection, console = await open_connection(Role.WORKER), await open_connection(Role.CONSOLE)
+    await connection.execute(
+        """insert into quarantines (entrypoint, company_id, contains, fingerprint, reason, made_by)
+           values ('webhooks.a', $1, 'POISON', 'f00', 'kills its worker', 'anna')""",
+        company,
+    )
+    poison, *_ = await put(
+        connection,
+        job("webhooks.a", {"inbox_id": str(inbox), "text": "some poison here"}, company),
+        job("webhooks.a", {"text": "harmless"}, company),
+        job("webhooks.a", {"text": "poison of somebody else"}),
+    )
+    async with at_the_bench(config_for(database), connection) as bench:
+        await bench.working_on(2)
+        await until(lambda: connection.fetchval("select exists (select from held_jobs)"), "one is held")
+        row = await connection.fetchrow("select job_id, fingerprint, error_type, message, attempts from held_jobs")
+        assert row is not None
+        message = "held before it ran by quarantine 1 of anna: kills its worker"
+        assert tuple(row) == (poison, "f00", "Quarantined", message, 0)
+        assert await connection.fetchval("select count(*) from job_runs where job_id = $1", poison) == 0
+        assert await console.fetchval("select state from webhook_inbox") == "held"
+        await connection.execute("update quarantines set lifted_at = now(), lifted_by = 'anna'")
+        async with connection.transaction():
+            await retry_held(connection, [poison], by="anna")
+        await bench.working_on(3)
+
+
+async def test_a_job_type_that_was_moved_is_done_by_the_workers_of_the_queue_it_was_moved_to(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    config = config_for(database, QueueName.NOTIFICATIONS)
+    async with at_the_bench(config, connection, "notifications.a", elsewhere=("webhooks.b",)) as bench:
+        await put(connection, job("notifications.webhooks.b"), job("notifications.webhooks.unknown"))
+        await bench.working_on(0)
+        await connection.execute(
+            "insert into moved_job_types values ('notifications', 'webhooks.b'), ('notifications', 'webhooks.unknown')"
+        )
+        await bench.working_on(1)
+        assert bench.at_work[0].entrypoint == "notifications.webhooks.b"
+        assert await bench.in_force("moved") == ["webhooks.b"]
+
+
+async def test_what_is_in_force_stays_so_while_nothing_can_be_read(
+    database: PostgresAddress, open_connection: OpenConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection, migrate = await open_connection(Role.WORKER), await open_connection(Role.MIGRATE)
+    await connection.execute("insert into queue_slots values ('webhooks', '', 3, true, 'anna')")
+    async with at_the_bench(config_for(database), connection) as bench:
+        await put(connection, *[job("webhooks.a") for _ in range(5)])
+        await bench.working_on(3)
+        await migrate.execute("set role askpro_owner; alter table askpro.queue_slots rename to somewhere_else")
+        await migrate.execute("notify askpro_control")
+        await until(lambda: asyncio.sleep(0, "cannot be read" in caplog.text), "the worker has tried")
+        await bench.working_on(3)
+        ended = """
+            select count(pg_terminate_backend(pid)) from pg_stat_activity
+            where application_name like 'askpro webhooks %' and datname = current_database()
+        """
+        assert await connection.fetchval(ended) >= 6
+        bench.end(1)
+        await bench.working_on(3)
