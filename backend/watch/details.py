@@ -16,7 +16,14 @@ import msgspec
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Pool, open_pool
 from backend.watch import details_sql as sql
+from backend.watch.job_details import KIN, Around, Decision, Held, HeldJob, JobDetail, Kin, Run, clues_in, with_around
 from backend.watch.snapshots import AppointmentRow, CallRow
+
+__all__ = [
+    "AppointmentDetail", "AppointmentHappened", "CalendarDetail", "CallDetail", "Callback", "CallsPage",
+    "CustomerDetail", "Decision", "Delivery", "Details", "Found", "Held", "HeldJob", "JobDetail", "Kin", "Lineage",
+    "Moment", "Notified", "Run", "WebhookDetail", "like_literal",
+]  # fmt: skip
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -35,37 +42,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     received_at: float
     processed_at: float | None
     size_bytes: int
-
-
-class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One start of a job."""
-
-    job_id: int
-    attempt: int
-    entrypoint: str
-    node: str
-    """Of its worker; empty when the worker is forgotten."""
-    worker_id: str
-    started_at: float
-    ended_at: float | None
-    """None while it runs, or when its worker crashed."""
-    outcome: str
-    waited_s: float | None
-    error: str
-
-
-class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a job is held."""
-
-    queue: str
-    fingerprint: str
-    error_type: str
-    message: str
-    traceback: str
-    attempts: int
-    enqueued_at: float
-    held_at: float
-    state: str
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,39 +173,6 @@ class AppointmentDetail(msgspec.Struct, frozen=True, kw_only=True):
     """In their order, at most 50."""
 
 
-class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One job: what waits or runs in the engine, what was held, and every start."""
-
-    job_id: int
-    entrypoint: str
-    company: str
-    state: str
-    """queued, picked, failed: in the engine; gone: done or discarded."""
-    attempts: int
-    priority: int
-    enqueued_at: float | None
-    execute_after: float | None
-    heartbeat_at: float | None
-    dedupe_key: str
-    payload: bytes
-    """JSON as a rule; its first 100,000 bytes."""
-    held: Held | None
-    runs: tuple[Run, ...]
-    """Oldest first, at most 200."""
-
-
-class HeldJob(msgspec.Struct, frozen=True, kw_only=True):
-    """One held job in a list."""
-
-    job_id: int
-    entrypoint: str
-    company: str
-    message: str
-    attempts: int
-    enqueued_at: float
-    held_at: float
-
-
 class WebhookDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One delivery with what was sent."""
 
@@ -305,8 +248,24 @@ class Details:
         return await self._one(sql.APPOINTMENT, AppointmentDetail, appointment_id)
 
     async def job(self, job_id: int) -> JobDetail | None:
-        """One job by the engine's id."""
-        return await self._decoded(sql.JOB, JobDetail, job_id)
+        """One job by the engine's id, with what stands around it: two round trips."""
+        job = await self._decoded(sql.JOB, JobDetail, job_id)
+        if job is None:
+            return None
+        clues = clues_in(job.payload, job.dedupe_key)
+        pool = await self._open()
+        answer = await pool.fetchval(
+            KIN,
+            job_id,
+            clues.inbox_id,
+            clues.subject,
+            clues.call_id,
+            clues.appointment_id,
+            clues.notification_id,
+            clues.callback_id,
+            clues.customer_id,
+        )
+        return with_around(job, msgspec.json.decode(answer, type=Around))
 
     async def held_jobs(self, fingerprint: str) -> tuple[HeldJob, ...]:
         """The jobs held for one cause, the latest first, at most 500."""

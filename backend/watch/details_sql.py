@@ -5,6 +5,7 @@ Pieces that several of them share have a name in braces; bytes travel as base64.
 
 from __future__ import annotations
 
+from backend.watch.job_details import RUN_TRACEBACK
 from backend.watch.row_sql import spelled_out
 
 _DELIVERY = """json_build_object(
@@ -42,13 +43,15 @@ _JOB = """json_build_object(
                 'queue', h.queue, 'fingerprint', h.fingerprint, 'error_type', left(h.error_type, 500),
                 'message', left(h.message, 20000), 'traceback', left(h.traceback, 100000), 'attempts', h.attempts,
                 'enqueued_at', date_part('epoch', h.enqueued_at), 'held_at', date_part('epoch', h.held_at),
-                'state', h.state) end,
+                'state', h.state, 'decided_at', date_part('epoch', h.decided_at),
+                'decided_by', coalesce(h.decided_by, '')) end,
             'runs', (select coalesce(json_agg(json_build_object(
                     'job_id', r.job_id, 'attempt', r.attempt, 'entrypoint', r.entrypoint,
                     'node', coalesce((select node from workers where id = r.worker_id), ''), 'worker_id', r.worker_id,
                     'started_at', date_part('epoch', r.started_at), 'ended_at', date_part('epoch', r.ended_at),
                     'outcome', coalesce(r.outcome, ''), 'waited_s', r.waited_ms / 1000.0::float8,
-                    'error', left(coalesce(r.error, ''), 2000)) order by r.started_at), '[]')
+                    'error', left(coalesce(r.error, ''), 2000), 'traceback', {run_traceback})
+                    order by r.started_at), '[]')
                 from (select * from job_runs where job_id = known.job_id order by started_at desc limit 200) r))"""
 
 _JOB_JOINS = """left join pgqueuer j on j.id = known.job_id
@@ -62,6 +65,7 @@ _PIECES = {
     "event": _EVENT,
     "job": _JOB,
     "job_joins": _JOB_JOINS,
+    "run_traceback": RUN_TRACEBACK,
 }
 
 

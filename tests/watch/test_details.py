@@ -9,7 +9,10 @@ from uuid import uuid4
 import pytest
 
 from backend.postgres.address import PostgresAddress
+from backend.services.held_jobs.editing import edit_and_retry
+from backend.services.operating.audit import By
 from backend.watch.details import Details
+from backend.watch.job_details import Clues, clues_in
 from tests.watch.scenery import Scenery, ago
 
 
@@ -137,6 +140,56 @@ async def test_a_job_shows_its_runs_and_why_it_is_held(details: Details, scenery
     assert held.held is not None
     assert (held.held.error_type, held.held.traceback, held.held.state) == ("ValidationError", "Traceback", "held")
     assert held.payload == b'{"inbox_id": "x"}'
+
+
+async def test_a_job_knows_what_it_came_of_and_became_what_it_is_about_and_what_was_done_about_it(
+    details: Details, scenery: Scenery
+) -> None:
+    anna = await scenery.customer()
+    call = await scenery.call(customer=anna, subject="call_1")
+    appointment = await scenery.appointment(customer=anna, call=call)
+    delivery = await scenery.delivery(subject="call_1", state="held")
+    first = await scenery.job(payload={"inbox_id": str(delivery), "subject": "call_1"})
+    await scenery.worker.execute("update pgqueuer set status = 'failed' where id = $1", first)
+    await scenery.held(first, payload={"inbox_id": str(delivery), "subject": "call_1"})
+    await scenery.run(first, outcome="held", started=datetime.now(UTC), took_s=0.25)
+    await scenery.worker.execute(
+        "insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)"
+        " select id, 'failed', entrypoint, 0, '{\"traceback\": \"Traceback: no room\"}' from pgqueuer where id = $1",
+        first,
+    )
+    by = By("anna", "front")
+    async with scenery.worker.transaction():
+        held = (await details.job(first)).payload  # type: ignore[union-attr]  # it is there
+        second = await edit_and_retry(scenery.worker, by, first, b'{"subject": "call_1"}', expected=held, reason="typo")
+    before, after = await details.job(first), await details.job(second)
+    assert before is not None
+    assert after is not None
+    assert (before.webhook_id, before.call_id) == (str(delivery), str(call))
+    assert (before.customer_id, before.appointment_id) == (str(anna), str(appointment))
+    assert [(run.took_s, run.traceback) for run in before.runs] == [(pytest.approx(0.25), "Traceback: no room")]
+    assert [(kin.job_id, kin.how, kin.by, kin.state) for kin in before.became] == [(second, "edited", "anna", "queued")]
+    assert [(kin.job_id, kin.how, kin.by, kin.state) for kin in after.came_of] == [
+        (first, "edited", "anna", "replaced")
+    ]
+    assert before.held is not None
+    assert (before.held.state, before.held.decided_by) == ("replaced", "anna")
+    assert [(each.by, each.action, each.reason) for each in before.decisions] == [("anna", "held.edit", "typo")]
+    assert (after.payload, after.call_id, after.webhook_id) == (b'{"subject": "call_1"}', str(call), "")
+
+
+@pytest.mark.parametrize(
+    ("payload", "subject"),
+    [
+        (b"not json", None),
+        (b'{"key": "call:call_7", "call_id": "no uuid"}', "call_7"),
+        (b'{"subject": "a\\u0000b", "inbox_id": 7}', None),
+        (b'[{"subject": "deep in a list"}]', None),
+        (b'{"event": {"subject": "call_8"}}', "call_8"),
+    ],
+)
+def test_any_payload_is_looked_through_for_what_it_is_about(payload: bytes, subject: str | None) -> None:
+    assert clues_in(payload) == Clues(subject=subject)
 
 
 async def test_a_job_that_is_done_is_told_by_its_runs(details: Details, scenery: Scenery) -> None:

@@ -56,7 +56,8 @@ class HeldFilter:
         parts = []
         if self.job_ids is not None:
             few = ", ".join(str(job_id) for job_id in self.job_ids[:3])
-            parts.append(f"jobs {few}" if len(self.job_ids) <= 3 else f"{len(self.job_ids):,} jobs from {few}")
+            many = len(self.job_ids)
+            parts.append(f"job {few}" if many == 1 else f"jobs {few}" if many <= 3 else f"{many:,} jobs from {few} on")
         for name, value in (
             ("queue", self.queue and self.queue.value),
             ("type", self.entrypoint),
