@@ -6,8 +6,16 @@ import time
 
 import msgspec
 
-from backend.domain.vocabulary import QueueName
+from backend.domain.vocabulary import PauseKind, QueueName
 from backend.watch.collect import Sources
+from backend.watch.collect.queue_control import (
+    CONTROL,
+    HELD_BY_QUARANTINE,
+    Control,
+    paused_now,
+    quarantine_rows,
+    slot_rows,
+)
 from backend.watch.collect.rows import FIGURES_S, is_due
 from backend.watch.collect.trend import extend
 from backend.watch.connection import Connection
@@ -36,7 +44,7 @@ ALIVE_S = 10.0
 
 TREND_STEP_S = 10.0
 
-STATEMENT = """
+STATEMENT = f"""
 with recursive queued(entrypoint) as (
     -- index pgqueuer_ep_ea_idx, one probe for each job type
     (select entrypoint from pgqueuer where status = 'queued' order by entrypoint limit 1)
@@ -126,9 +134,9 @@ groups as (
 )
 select json_build_object(
     'waiting', (select coalesce(json_agg(waiting), '[]') from waiting),
-    'running', (select coalesce(json_object_agg(entrypoint, running), '{}') from running),
-    'put_in', (select coalesce(json_object_agg(entrypoint, per_s), '{}') from put_in),
-    'finished', (select coalesce(json_object_agg(entrypoint, per_s), '{}') from finished),
+    'running', (select coalesce(json_object_agg(entrypoint, running), '{{}}') from running),
+    'put_in', (select coalesce(json_object_agg(entrypoint, per_s), '{{}}') from put_in),
+    'finished', (select coalesce(json_object_agg(entrypoint, per_s), '{{}}') from finished),
     'workers', (select coalesce(json_agg(json_build_object(
                     'id', id, 'node', node, 'queue', queue, 'pid', pid, 'version', version, 'concurrency', concurrency,
                     'busy', busy, 'done', done, 'rss_bytes', rss_bytes, 'state', state,
@@ -157,13 +165,15 @@ select json_build_object(
                sum(calls) as calls, sum(failures) as failures,
                max((select max((e.value ->> 'p99_s')::float8) from jsonb_each(endpoints) e)) as p99_s
         from provider_state where updated_at > now() - interval '2 minutes' group by provider) each),
+    'control', {CONTROL},
     'figures', case when $1 then json_build_object(
         'runs', (select coalesce(json_agg(runs), '[]') from runs),
         'held', (select coalesce(json_agg(groups order by held_1h desc, held_total desc), '[]') from groups),
-        'held_jobs', (select coalesce(json_object_agg(queue || ' ' || entrypoint, jobs), '{}')
+        'held_jobs', (select coalesce(json_object_agg(queue || ' ' || entrypoint, jobs), '{{}}')
                       from (select queue, entrypoint, count(*) as jobs from open_held group by 1, 2) each),
+        'held_by_quarantine', {HELD_BY_QUARANTINE},
         'accepted_1h', (select count(*) from webhook_inbox where received_at > now() - interval '1 hour'),
-        'rejected_by_reason_1h', (select coalesce(json_object_agg(reason, rejects), '{}') from (
+        'rejected_by_reason_1h', (select coalesce(json_object_agg(reason, rejects), '{{}}') from (
             select reason, sum(count) as rejects from webhook_rejects
             where received_at > now() - interval '1 hour' group by reason) each),
         -- indexes reconciliation_runs_started and reconciliation_differences_open
@@ -184,7 +194,7 @@ select json_build_object(
                     select provider from reconciliation_differences where resolved_at is null limit 50000) differing
                 group by provider
             ) told group by provider) each)) end)
-"""
+"""  # noqa: S608  # only constants
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -213,6 +223,7 @@ class Figures(msgspec.Struct, frozen=True):
     held: tuple[HeldGroup, ...]
     held_jobs: dict[str, int]
     """By queue and entrypoint, with a blank between."""
+    held_by_quarantine: dict[str, int]
     accepted_1h: int
     rejected_by_reason_1h: dict[str, int]
     reconciled: tuple[ReconciledRow, ...]
@@ -240,6 +251,7 @@ class Answer(msgspec.Struct, frozen=True):
     quarantined: int
     calendar: Calendar
     providers: tuple[ProviderRow, ...]
+    control: Control
     figures: Figures | None
 
 
@@ -284,6 +296,16 @@ async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
         calendar_oldest_s=answer.calendar.oldest_s,
         providers=answer.providers,
         reconciled=reconciled,
+        pauses=answer.control.pauses,
+        slots=slot_rows(answer.control),
+        slot_changes=answer.control.slot_changes,
+        quarantines=quarantine_rows(
+            answer.control,
+            answer.figures.held_by_quarantine if answer.figures is not None else None,
+            previous.quarantines if previous is not None else (),
+        ),
+        bulk_actions=answer.control.bulk_actions,
+        is_balancing=answer.control.is_balancing is not False,
     )
 
 
@@ -342,6 +364,7 @@ def queue_rows(
     """One row for each queue, those of the vocabulary first."""
     names = [*(queue.value for queue in QueueName), *sorted({row.queue for row in job_types})]
     before = {row.queue: row for row in previous.queues} if previous is not None else {}
+    paused = paused_now(answer.control.pauses)[PauseKind.QUEUE]
     rows = []
     for name in dict.fromkeys(names):
         kinds = [row for row in job_types if row.queue == name]
@@ -365,6 +388,7 @@ def queue_rows(
                 in_per_s=in_per_s,
                 concurrency=sum(row.concurrency for row in alive),
                 workers=len(alive),
+                paused=name in paused,
                 ready_trend=extend(
                     trend,
                     previous.taken_at if previous is not None else 0.0,
