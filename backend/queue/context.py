@@ -14,6 +14,7 @@ from backend.postgres.pools import Connection, Pool
 from backend.providers.clients import Providers
 from backend.queue.claims import Claim
 from backend.queue.failures import ClaimLost, Permanent
+from backend.queue.policies import BUILT_IN, Policies
 from backend.services.notifications.channel import Channel
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class JobContext:
         outbox: Path | None = None,
         channel: Channel | None = None,
         providers: Providers | None = None,
+        policies: Policies = BUILT_IN,
     ) -> None:
         self.job_id = claim.job_id
         self.entrypoint = claim.entrypoint
@@ -48,6 +50,8 @@ class JobContext:
         """The directory into which messages go that are not sent, or None."""
         self.channel = channel
         """What carries messages to people; None: nobody is told anything."""
+        self.policies = policies
+        """What is true of queues and job types."""
         self.domains: set[str] = set()
         """Snapshot domains that this run changed."""
         self._company_id = claim.company_id

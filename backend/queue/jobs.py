@@ -7,6 +7,8 @@ succeeded, so each effect is idempotent.
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
@@ -21,7 +23,7 @@ from backend.queue.context import Handler, JobContext
 from backend.queue.delivered import Delivered
 from backend.queue.failures import Permanent
 from backend.queue.port import JobQueue, NewJob
-from backend.queue.retention import AT_MOST, PRUNERS
+from backend.queue.retention import PRUNERS, prune_all, prune_held, prune_runs
 from backend.queue.turns import Turns
 from backend.services import housekeeping, idempotent_answers
 from backend.services.booking import BookingRequest, Refused
@@ -39,6 +41,10 @@ RELEASE_HOLDS = "default.release_holds"
 PURGE_REJECTS = "default.purge_rejects"
 RETENTION = "default.retention"
 
+RETENTION_S = 60.0
+"""So long one run deletes at most; its time limit is longer."""
+
+logger = logging.getLogger(__name__)
 queue = JobQueue()
 turns = Turns()
 
@@ -94,11 +100,22 @@ async def release_holds(context: JobContext) -> None:
 
 async def purge_rejects(context: JobContext) -> None:
     """Delete refused deliveries whose time is over."""
-    await _until_little_is_left(context, housekeeping.purge_rejects)
+    await prune_all(context.housekeeping, housekeeping.purge_rejects, is_over=lambda: False)
 
 
 async def retention(context: JobContext) -> None:
-    """Delete what has been kept for long enough, a thousand rows at a time."""
+    """Delete what has been kept for long enough, batch by batch; what is left after a while the next run deletes."""
+    # It stands above this module: it names the jobs of this one that come round.
+    from backend.queue.periodic import SCHEDULE
+
+    end = time.monotonic() + RETENTION_S
+
+    def is_over() -> bool:
+        return time.monotonic() > end
+
+    scheduled = frozenset(item.entrypoint for item in SCHEDULE)
+    await prune_runs(context.housekeeping, context.policies, scheduled=scheduled, is_over=is_over)
+    await prune_held(context.housekeeping, context.policies, is_over=is_over)
     for prune in (
         *PRUNERS,
         housekeeping.prune_inbox,
@@ -107,9 +124,11 @@ async def retention(context: JobContext) -> None:
         differences.prune,
         idempotent_answers.prune,
     ):
-        await _until_little_is_left(context, prune)
+        await prune_all(context.housekeeping, prune, is_over=is_over)
     if context.outbox is not None:
         await asyncio.to_thread(FileChannel(context.outbox).prune, datetime.now(UTC).date())
+    if is_over():
+        logger.warning("there was more to delete than %.0f s are enough for", RETENTION_S)
 
 
 async def _for_each_company(context: JobContext, work: Callable[[Connection, UUID], Awaitable[int]]) -> int:
@@ -123,13 +142,6 @@ async def _for_each_company(context: JobContext, work: Callable[[Connection, UUI
                 done = await work(connection, company_id)
             total += done
     return total
-
-
-async def _until_little_is_left(context: JobContext, work: Callable[[Connection], Awaitable[int]]) -> None:
-    done = AT_MOST
-    while done == AT_MOST:
-        async with context.housekeeping() as connection:
-            done = await work(connection)
 
 
 HANDLERS: Mapping[str, Handler] = {

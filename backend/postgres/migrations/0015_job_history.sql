@@ -38,3 +38,7 @@ from (select date_bin('1 minute', coalesce(min(started_at), now()), timestamptz 
 grant select on job_minutes, job_minutes_mark to askpro_watch, askpro_console;
 grant select, insert, update, delete on job_minutes to askpro_worker;
 grant select, update on job_minutes_mark to askpro_worker;
+
+-- Retention -----------------------------------------------------------------------------------------------------------
+
+create index held_jobs_decided on held_jobs (entrypoint, coalesce(decided_at, held_at)) where state <> 'held';
