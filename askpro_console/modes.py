@@ -46,6 +46,8 @@ MODES: tuple[Mode, ...] = (
 SECOND: dict[str, Mode] = {
     mode.name: mode
     for mode in (
+        Mode("find", "", "Find jobs", "screens.find", "FindScreen"),
+        Mode("audit", "", "Audit", "screens.audit", "AuditScreen"),
         Mode("policies", "", "Policies", "screens.policies", "PoliciesScreen"),
         Mode("schedule", "", "Schedule", "screens.schedule", "ScheduleScreen"),
         Mode("history", "", "History", "screens.history", "HistoryScreen"),

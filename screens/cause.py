@@ -1,28 +1,32 @@
-"""The jobs held for one cause; each opens into its payload, attempts and traceback."""
+"""The jobs held for one cause: what they have in common, who has them, and what can be done about them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.message import Message
 from textual.widget import Widget
 
-from backend.watch.snapshots import HeldGroup
-from screens.base import ConsoleScreen
+from backend.watch.snapshots import HeldGroup, QueuesSnapshot
 from screens.detail import READ_S, fact_lines
+from screens.held_actions import Choice, HeldActions, Scope
+from screens.link import module
 from screens.moments import day_text, moment_text
 from screens.things import open_thing
 from widgets.columns import Column
-from widgets.figures import count_text
+from widgets.figures import count_text, meter, sparkline
 from widgets.line_view import LineView
-from widgets.pieces import Piece, Tone
+from widgets.pieces import Content, Line, Piece, Tone, line
 from widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from backend.watch.details import HeldJob
+    from backend.watch.snapshots import BulkRow, Snapshot
+
+MOST = 500
+"""Jobs that are listed; there may be more, and `a` in a dialog means all of them."""
 
 JOBS: tuple[Column[HeldJob], ...] = (
     Column(
@@ -49,17 +53,21 @@ class Found(Message):
         self.problem = problem
 
 
-class CauseScreen(ConsoleScreen):
+class CauseScreen(HeldActions):
     """One cause and its held jobs."""
 
     NAME = "cause"
     TITLE = "Held jobs"
     CRUMBS = ("Queues",)
-    DOMAINS: ClassVar[tuple[str, ...]] = ()
+    DOMAINS: ClassVar[tuple[str, ...]] = ("queues",)
 
     def __init__(self, group: HeldGroup) -> None:
         super().__init__()
         self._group = group
+        self._is_gone = False
+        self._bulk_rows: tuple[BulkRow, ...] = ()
+        self._quarantines = 0
+        self._has_decided = False
 
     def body(self) -> Iterable[Widget]:
         """The cause, then its jobs."""
@@ -69,7 +77,7 @@ class CauseScreen(ConsoleScreen):
             key=lambda row: f"{row.job_id}",
             title="Jobs",
             nouns=("job", "jobs"),
-            empty="None is held for this cause any more.",
+            empty="None is held for this cause any more. What was decided about them stands in :audit.",
         )
 
     def on_mount(self) -> None:
@@ -83,27 +91,77 @@ class CauseScreen(ConsoleScreen):
         super().on_resize()
         self._draw()
 
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        """New figures of the cause; when their number is another one, the jobs are read anew."""
+        if not isinstance(snapshot, QueuesSnapshot):
+            return
+        group = next((group for group in snapshot.held if group.fingerprint == self._group.fingerprint), None)
+        before = 0 if self._is_gone else self._group.held_total
+        self._is_gone = group is None
+        if group is not None:
+            self._group = group
+        self._bulk_rows = tuple(row for row in snapshot.bulk_actions if row.state == "running")
+        self._quarantines = sum(row.fingerprint == self._group.fingerprint for row in snapshot.quarantines)
+        self._draw()
+        if before != (0 if group is None else group.held_total):
+            self.action_reload()
+
     def action_reload(self) -> None:
         """Read them anew."""
         self.run_worker(self._load(), exclusive=True, group="detail", exit_on_error=False)
 
     def on_found(self, message: Found) -> None:
         """Show them, or why there are none."""
+        table = self.query_one(VirtualTable)
         if message.problem:
             self.host.say(message.problem, severity="error")
+            table.note("▲ not read anew")
             return
-        self.query_one(VirtualTable).set_rows(message.jobs)
+        table.note(f"the latest {count_text(MOST)}" if len(message.jobs) >= MOST else "")
+        table.set_rows(message.jobs, at_once=self._has_decided)
+        self._has_decided = False
 
     def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """A job opens."""
         open_thing(self.app, "job", f"{event.row.job_id}", crumbs=(*self.CRUMBS, self.TITLE))  # type: ignore[attr-defined]  # rows are HeldJobs
+
+    def scopes(self) -> tuple[Scope, ...]:
+        """The marked jobs, or the one under the cursor; those that the filter shows; all of the cause."""
+        group, table = self._group, self.query_one(VirtualTable)
+        rows: list[HeldJob] = list(table.acting_rows)
+        scopes = []
+        if rows:
+            words = f"job {rows[0].job_id}" if len(rows) == 1 else f"{len(rows)} marked jobs"
+            scopes.append(self._scope(words, rows))
+        if table.book.filter and len(table.book):
+            shown: list[HeldJob] = list(table.book.shown_rows())
+            scopes.append(self._scope(f"{len(shown)} shown by the filter", shown))
+        if not self._is_gone:
+            everything = Choice(fingerprint=group.fingerprint)
+            words = f"all {count_text(group.held_total)} of this cause"
+            scopes.append(Scope(words, everything, group.entrypoint, fingerprint=group.fingerprint))
+        return tuple(scopes)
+
+    def _decided(self) -> None:
+        self._has_decided = True
+        super()._decided()
+
+    def _scope(self, words: str, rows: list[HeldJob]) -> Scope:
+        companies = {row.company for row in rows}
+        return Scope(
+            words,
+            Choice(job_ids=tuple(row.job_id for row in rows)),
+            self._group.entrypoint,
+            company=companies.pop() if len(companies) == 1 else "",
+            fingerprint=self._group.fingerprint,
+        )
 
     async def _load(self) -> None:
         address = self.host.postgres
         if address is None:
             self.post_message(Found((), "The database is not known: no system runs here."))
             return
-        details = (await asyncio.to_thread(import_module, "backend.watch.details")).Details(address)
+        details = (await module("backend.watch.details")).Details(address)
         try:
             async with asyncio.timeout(READ_S):
                 jobs = await details.held_jobs(self._group.fingerprint)
@@ -117,14 +175,46 @@ class CauseScreen(ConsoleScreen):
             await details.aclose()
 
     def _draw(self) -> None:
-        group = self._group
-        facts = (
-            ("Job type", Piece(group.entrypoint, Tone.BRIGHT)),
-            ("Queue", Piece(group.queue)),
-            ("First", Piece(day_text(group.first_at))),
-            ("Last", Piece(day_text(group.last_at))),
-            ("Held now", Piece(count_text(group.held_total), Tone.WARN)),
-            ("Companies", Piece(count_text(group.companies))),
-            ("", (Piece(f" {'Cause':<14}", Tone.DIM), Piece(f"{group.error_type}: {group.message}", Tone.CRIT))),
-        )
-        self.query_one("#facts", LineView).show(fact_lines(facts, self.app.size.width))
+        facts = cause_facts(self._group, is_gone=self._is_gone, quarantines=self._quarantines)
+        width = self.app.size.width
+        lines = fact_lines(facts, width)
+        lines += [bulk_line(row, width) for row in self._bulk_rows[:2]]
+        self.query_one("#facts", LineView).show(lines)
+
+
+def cause_facts(group: HeldGroup, *, is_gone: bool, quarantines: int) -> tuple[tuple[str, Content], ...]:
+    """What the jobs of a cause have in common."""
+    held = Piece("0", Tone.DIM) if is_gone else Piece(count_text(group.held_total), Tone.WARN)
+    companies = ", ".join(f"{slug or 'none'} {count_text(jobs)}" for slug, jobs in group.top_companies)
+    more = group.companies - len(group.top_companies)
+    if companies and more > 0:
+        companies += f", +{more} more"
+    hour = (
+        Piece(f"{count_text(group.held_1h)} "),
+        Piece(sparkline(group.trend, 12), Tone.DIM),
+        Piece(f"  24 h {count_text(group.held_24h)}  7 d {count_text(group.held_7d)}", Tone.DIM),
+    )
+    facts: list[tuple[str, Content]] = [
+        ("Job type", Piece(group.entrypoint, Tone.BRIGHT)),
+        ("Queue", Piece(group.queue)),
+        ("First", Piece(day_text(group.first_at))),
+        ("Last", Piece(day_text(group.last_at))),
+        ("Held now", held),
+        ("Within 1 h", hour),
+        ("Companies", Piece(companies or count_text(group.companies))),
+    ]
+    if quarantines:
+        facts.append(("Quarantined", Piece("▲ jobs like these are held before they run", Tone.WARN)))
+    facts.append(("", (Piece(f" {'Cause':<14}", Tone.DIM), Piece(f"{group.error_type}: {group.message}", Tone.CRIT))))
+    return tuple(facts)
+
+
+def bulk_line(row: BulkRow, width: int) -> Line:
+    """A decision at work, whoever made it."""
+    ratio = (row.done + row.skipped) / row.matched if row.matched else 1.0
+    return line(
+        Piece(f" {row.action} ", Tone.ACCENT),
+        Piece(meter(ratio, max(8, min(30, width - 60))), Tone.ACCENT),
+        Piece(f" {count_text(row.done + row.skipped)} of {count_text(row.matched)}"),
+        Piece(f"  by {row.started_by}{f': {row.reason}' if row.reason else ''}", Tone.DIM),
+    )

@@ -62,6 +62,8 @@ class Page:
     """Long and possibly hostile: a transcript, a body, a traceback."""
     spoken: bool = False
     """Whether the text is prose, to be folded at spaces."""
+    more_texts: tuple[tuple[str, str], ...] = ()
+    """Further long texts under the first, each with its title."""
 
 
 TONES = {
@@ -213,8 +215,23 @@ class DetailScreen(ConsoleScreen):
         frame.display = bool(page.text)
         if page.text:
             room = max(20, (width * 2 // 5 if self.has_class("-wide") else width) - 3)
-            shown = text_lines(page.text, room, spoken=page.spoken)
-            self.query_one("#text", LineView).show([rule(Piece(page.text_title, Tone.BRIGHT), room), *shown])
+            lines: list[Line] = []
+            for title, text in ((page.text_title, page.text), *page.more_texts):
+                lines += [*([Line()] if lines else []), rule(Piece(title, Tone.BRIGHT), room)]
+                lines += text_lines(text, room, spoken=page.spoken)
+            self.query_one("#text", LineView).show(lines)
+
+    def action_text_down(self) -> None:
+        """The long text half a page on."""
+        self._scroll_text(1)
+
+    def action_text_up(self) -> None:
+        """The long text half a page back."""
+        self._scroll_text(-1)
+
+    def _scroll_text(self, by: int) -> None:
+        frame = self.query_one("#text-frame", VerticalScroll)
+        frame.scroll_relative(y=by * max(1, frame.size.height // 2), animate=False)
 
 
 def fact_lines(facts: Sequence[tuple[str, Content]], width: int) -> list[Line]:

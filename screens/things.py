@@ -16,13 +16,15 @@ from widgets.pieces import Content, Piece, Tone
 if TYPE_CHECKING:
     from textual.app import App
 
-    from backend.watch.details import CalendarDetail, Callback, Delivery, Details, Moment, Notified, Run
+    from backend.watch.details import CalendarDetail, Callback, Delivery, Details, Moment, Notified
     from backend.watch.snapshots import AppointmentRow, CallRow
 
 
 def open_thing(app: App[Any], kind: str, thing_id: str, *, crumbs: tuple[str, ...]) -> bool:
     """Open a thing's screen over the present one; False when things of this kind have none."""
-    screens = {
+    from screens.job import JobScreen
+
+    screens: dict[str, type[DetailScreen]] = {
         "call": CallScreen,
         "customer": CustomerScreen,
         "appointment": AppointmentScreen,
@@ -51,7 +53,8 @@ def state_piece(state: str) -> Piece:
     return Piece(state or DASH, TONES.get(state, Tone.TEXT if state else Tone.DIM))
 
 
-def _text(value: str) -> Piece:
+def text_piece(value: str) -> Piece:
+    """A value, or a dim dash for none."""
     return Piece(value or DASH, Tone.TEXT if value else Tone.DIM)
 
 
@@ -81,14 +84,6 @@ def _moment_entry(index: int, moment: Moment) -> Entry:
     return Entry(f"{index}", moment.at, moment.kind, moment.id, what, moment.state, moment.took_s)
 
 
-def _run_entry(run: Run) -> Entry:
-    took = run.ended_at - run.started_at if run.ended_at is not None else None
-    what = f"attempt {run.attempt} on {run.node or 'a worker that is gone'}"
-    if run.error:
-        what = f"{what}: {run.error}"
-    return Entry(f"run {run.started_at}", run.started_at, "run", "", what, run.outcome or "running", took)
-
-
 def _delivery_fact(row: Delivery) -> Content:
     return (Piece(row.event, Tone.BRIGHT), Piece(f"  {size_text(row.size_bytes)}", Tone.DIM))
 
@@ -111,18 +106,18 @@ class CallScreen(DetailScreen):
             title=row.caller or masked(row.from_number) or "number withheld",
             facts=(
                 ("Caller", Piece(row.caller or call.caller_name or DASH, Tone.BRIGHT)),
-                ("Number", _text(masked(row.from_number))),
-                ("Company", _text(f"{row.company}  {row.branch}".strip())),
-                ("Called", _text(masked(row.to_number))),
-                ("Started", _text(day_text(row.started_at))),
-                ("Length", _text(length_text(row.duration_s))),
+                ("Number", text_piece(masked(row.from_number))),
+                ("Company", text_piece(f"{row.company}  {row.branch}".strip())),
+                ("Called", text_piece(masked(row.to_number))),
+                ("Started", text_piece(day_text(row.started_at))),
+                ("Length", text_piece(length_text(row.duration_s))),
                 ("State", state_piece(row.status)),
                 ("Outcome", state_piece(row.outcome)),
-                ("Mood", _text(row.sentiment)),
+                ("Mood", text_piece(row.sentiment)),
                 ("Cost", with_unit(money_text(row.cost_cents))),
-                ("Ended by", _text(call.disconnection_reason.replace("_", " "))),
-                ("Provider's id", _text(row.provider_call_id)),
-                ("", (Piece(f" {'Summary':<14}", Tone.DIM), _text(row.summary))),
+                ("Ended by", text_piece(call.disconnection_reason.replace("_", " "))),
+                ("Provider's id", text_piece(row.provider_call_id)),
+                ("", (Piece(f" {'Summary':<14}", Tone.DIM), text_piece(row.summary))),
             ),
             entries=tuple(sorted(entries, key=lambda entry: entry.at)),
             text_title="Transcript",
@@ -151,13 +146,13 @@ class CustomerScreen(DetailScreen):
             title=name or "Customer",
             facts=(
                 ("Name", Piece(name or DASH, Tone.BRIGHT)),
-                ("Company", _text(found.company)),
-                ("Phone", _text(masked(found.phone))),
-                ("E-mail", _text(_masked_mail(found.email))),
-                ("Since", _text(day_text(found.created_at))),
+                ("Company", text_piece(found.company)),
+                ("Phone", text_piece(masked(found.phone))),
+                ("E-mail", text_piece(_masked_mail(found.email))),
+                ("Since", text_piece(day_text(found.created_at))),
                 ("No-shows", Piece(f"{found.no_show_count}", Tone.WARN if found.no_show_count else Tone.TEXT)),
-                ("Tags", _text(", ".join(found.tags))),
-                ("VIP", _text("yes" if found.is_vip else "no")),
+                ("Tags", text_piece(", ".join(found.tags))),
+                ("VIP", text_piece("yes" if found.is_vip else "no")),
             ),
             entries=tuple(sorted(entries, key=lambda entry: -entry.at)),
             timeline="Timeline, newest first",
@@ -207,14 +202,14 @@ class AppointmentScreen(DetailScreen):
             facts=(
                 ("When", Piece(slot_text(row.starts_at, row.ends_at), Tone.BRIGHT)),
                 ("State", state_piece(row.status)),
-                ("Service", _text(row.service)),
-                ("Staff", _text(row.staff)),
-                ("Customer", _text(row.customer or found.attendee_name)),
-                ("Company", _text(f"{row.company}  {row.branch}".strip())),
+                ("Service", text_piece(row.service)),
+                ("Staff", text_piece(row.staff)),
+                ("Customer", text_piece(row.customer or found.attendee_name)),
+                ("Company", text_piece(f"{row.company}  {row.branch}".strip())),
                 ("Price", with_unit(money_text(row.price_cents))),
-                ("Source", _text(row.source)),
-                ("Buffers", _text(f"{found.buffer_before_min} min before, {found.buffer_after_min} min after")),
-                ("Zone", _text(row.time_zone)),
+                ("Source", text_piece(row.source)),
+                ("Buffers", text_piece(f"{found.buffer_before_min} min before, {found.buffer_after_min} min after")),
+                ("Zone", text_piece(row.time_zone)),
                 *calendar_facts(found.calendar),
             ),
             entries=tuple(sorted(entries, key=lambda entry: entry.at)),
@@ -230,63 +225,12 @@ def calendar_facts(calendar: CalendarDetail | None) -> tuple[tuple[str, Content]
     failed = f", failed {calendar.attempts} times" if calendar.attempts else ""
     facts: list[tuple[str, Content]] = [
         ("Cal.com", (state_piece(calendar.state), Piece(f"  since {day_text(at)}{failed}", Tone.DIM))),
-        ("Booking there", _text(calendar.uid)),
+        ("Booking there", text_piece(calendar.uid)),
     ]
     if calendar.last_error:
         tone = Tone.CRIT if calendar.state == "failed" else Tone.WARN
         facts.append(("", (Piece(f" {'It said':<14}", Tone.DIM), Piece(hide_numbers(calendar.last_error), tone))))
     return tuple(facts)
-
-
-class JobScreen(DetailScreen):
-    """A job: where it stands, every start it had, and why it is held."""
-
-    TITLE = "Job"
-
-    async def read(self, details: Details) -> Page | None:
-        """The job with its runs."""
-        found = await details.job(int(self.thing_id)) if self.thing_id.isdigit() else None
-        if found is None:
-            return None
-        held = found.held
-        payload = found.payload.decode("utf-8", "replace")
-        subject = _payload_value(payload, "inbox_id")
-        entries = [_run_entry(run) for run in found.runs]
-        if subject:
-            at = found.enqueued_at or (found.runs[0].started_at if found.runs else 0.0)
-            entries.insert(0, Entry("webhook", at, "webhook", subject, "the delivery it works off", ""))
-        return Page(
-            title=f"{found.entrypoint} {found.job_id}",
-            facts=(
-                ("Job", Piece(f"{found.job_id}", Tone.BRIGHT)),
-                ("Type", _text(found.entrypoint)),
-                ("State", state_piece(held.state if held else found.state)),
-                ("Attempts", _text(f"{held.attempts if held else found.attempts}")),
-                ("Company", _text(found.company)),
-                ("Queued", _text(day_text(found.enqueued_at or (held.enqueued_at if held else None)))),
-                *(
-                    (
-                        ("Held", _text(day_text(held.held_at))),
-                        ("Cause", Piece(f"{held.error_type}: {held.message}", Tone.CRIT)),
-                    )
-                    if held
-                    else ()
-                ),
-                ("", (Piece(f" {'Payload':<14}", Tone.DIM), _text(hide_numbers(payload)))),
-            ),
-            entries=tuple(entries),
-            timeline="Attempts",
-            text_title="Traceback",
-            text=held.traceback if held else "",
-        )
-
-
-def _payload_value(payload: str, name: str) -> str:
-    try:
-        value = json.loads(payload)
-    except ValueError:
-        return ""
-    return str(value.get(name, "")) if isinstance(value, dict) else ""
 
 
 class WebhookScreen(DetailScreen):
@@ -319,9 +263,9 @@ class WebhookScreen(DetailScreen):
             facts=(
                 ("Event", _delivery_fact(row)),
                 ("State", state_piece(row.state)),
-                ("About", _text(row.subject)),
-                ("Company", _text(f"{row.company}  {found.branch}".strip())),
-                ("Received", _text(day_text(row.received_at))),
+                ("About", text_piece(row.subject)),
+                ("Company", text_piece(f"{row.company}  {found.branch}".strip())),
+                ("Received", text_piece(day_text(row.received_at))),
                 ("Effect after", with_unit(age_text(took))),
                 *((("Error", Piece(row.error, Tone.CRIT)),) if row.error else ()),
             ),

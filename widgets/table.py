@@ -161,11 +161,11 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
 
     # What changes it
 
-    def set_rows(self, rows: Iterable[Row]) -> None:
-        """Show these rows in place of all others."""
+    def set_rows(self, rows: Iterable[Row], *, at_once: bool = False) -> None:
+        """Show these rows in place of all others; `at_once` also while somebody reads, because they asked for it."""
         self._loaded = True
         rows = rows if isinstance(rows, (tuple, list)) else list(rows)
-        self._do(self.book.replace(rows, hold=self._reading()), len(rows))
+        self._do(self.book.replace(rows, hold=self._reading() and not at_once), len(rows))
 
     def update_rows(self, changed: Iterable[Row]) -> None:
         """Take new values of some rows, or new rows; costs what is changed, not what there is."""

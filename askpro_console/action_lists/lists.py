@@ -9,6 +9,9 @@ OPENED = (
     "queues",
     "fleet",
     "cause",
+    "job",
+    "find",
+    "audit",
     "detail",
 )
 """Screens with a table whose rows can be opened."""
@@ -16,8 +19,14 @@ OPENED = (
 LISTS = (
     *OPENED,
     "process",
+    "policies",
+    "schedule",
+    "history",
 )
 """Screens with a table whose rows are marked, sorted and filtered."""
+
+FILTERED = tuple(screen for screen in LISTS if screen not in {"queues", "find"})
+"""Where `/` filters; elsewhere it finds jobs."""
 
 ACTIONS: tuple[Action, ...] = (
     Action("list.open", "open", "List", "list.open", ("enter",), OPENED, hint=10, help="open the row"),
@@ -27,7 +36,7 @@ ACTIONS: tuple[Action, ...] = (
         "List",
         "app.filter",
         ("slash",),
-        LISTS,
+        FILTERED,
         hint=20,
         help="show only rows with these words; !word without, ~word fuzzy",
     ),

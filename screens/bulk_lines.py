@@ -1,0 +1,147 @@
+"""What is told about a decision on held jobs: before it (a dry run), while it runs, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from screens.forms import LABEL, fact, told
+from screens.moments import day_text
+from widgets.figures import age_text, count_text, meter
+from widgets.pieces import Line, Piece, Tone, fitted
+
+if TYPE_CHECKING:
+    from backend.services.held_jobs.selecting import Preview
+
+VERBS = {"retry": "Retry", "discard": "Discard", "move": "Move", "edit": "Edit"}
+DONE = {"retry": "Retried", "discard": "Discarded", "move": "Moved", "edit": "Edited"}
+DOING = {"retry": "Retrying", "discard": "Discarding", "move": "Moving", "edit": "Editing"}
+
+SETTLED_S = 0.5
+"""After so long its pace tells how long the rest takes."""
+
+MEANING = {
+    "retry": "Each starts again from its first attempt, as if it had just been put in.",
+    "discard": "They are deleted for good and never run. What is known about their failure stays.",
+    "move": "A new job is made of each in the other queue; the original stays, marked as replaced.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """How far a decision is, or how it ended."""
+
+    action: str
+    matched: int
+    done: int
+    skipped: int
+    elapsed_s: float
+    is_stopping: bool = False
+    is_cancelled: bool = False
+    problem: str = ""
+    waiting_for: str = ""
+    """What keeps it up just now."""
+    why_skipped: Mapping[str, int] = field(default_factory=dict)
+    """Reasons and jobs."""
+
+
+def jobs_text(count: int) -> str:
+    """`1 held job`, `1 200 held jobs`."""
+    return "1 held job" if count == 1 else f"{count_text(count)} held jobs"
+
+
+def share_text(shares: Sequence[tuple[str, int]], kinds: int, *, most: int = 3) -> str:
+    """The biggest shares: `nord 190, süd 6, +2 more`."""
+    shown = [f"{name or 'no company'} {count_text(count)}" for name, count in shares[:most]]
+    more = kinds - len(shown)
+    return ", ".join([*shown, *([f"+{more} more"] if more > 0 else [])])
+
+
+def preview_lines(preview: Preview, action: str, width: int) -> Iterable[Line]:
+    """What the decision would touch; nothing was touched yet."""
+    if len(preview.by_type) > 1:
+        yield fact("Job types", Piece(share_text(preview.by_type, len(preview.by_type))), width=width)
+    else:
+        yield fact("Job type", *(Piece(name) for name, _ in preview.by_type[:1]), width=width)
+    if preview.companies or preview.by_company:
+        label = "Companies" if preview.companies > 1 else "Company"
+        shares = preview.by_company
+        text = share_text(shares, max(preview.companies, len(shares))) if len(shares) > 1 else (shares[0][0] or "none")
+        yield fact(label, Piece(text), width=width)
+    if preview.by_cause:
+        first = preview.by_cause[0]
+        more = f"  and {count_text(preview.causes - 1)} other causes" if preview.causes > 1 else ""
+        yield fact("Cause", Piece(f"{first.error_type}: {first.message}"), width=width - len(more))
+        if more:
+            yield fact("", Piece(more.strip(), Tone.DIM), width=width)
+    if preview.oldest_at is not None and preview.newest_at is not None:
+        oldest, newest = preview.oldest_at.timestamp(), preview.newest_at.timestamp()
+        span = day_text(newest) if newest - oldest < 60 else f"{day_text(oldest)} – {day_text(newest)}"
+        yield fact("Held", Piece(span), width=width)
+    if preview.deliveries:
+        yield fact("Deliveries", Piece(f"{count_text(preview.deliveries)} webhooks are held with them"), width=width)
+    if action == "discard":
+        return
+    if preview.providers:
+        yield fact("Calls", Piece(f"{', '.join(preview.providers)}: their limits and breakers hold"), width=width)
+    if preview.ahead:
+        yield fact("Ahead", Piece(f"{count_text(preview.ahead)} jobs wait in their queue already"), width=width)
+    if preview.would_skip:
+        text = f"{count_text(preview.would_skip)} of them: an equal job waits already"
+        yield fact("Would skip", Piece(text, Tone.WARN), width=width)
+    for paused in preview.queue_paused[:3]:
+        yield fact("Paused", Piece(f"▲ {paused}: they would wait until it is resumed", Tone.WARN), width=width)
+
+
+def progress_lines(stand: Stand, width: int) -> Iterable[Line]:
+    """How far it is."""
+    through = stand.done + stand.skipped
+    ratio = through / stand.matched if stand.matched else 1.0
+    bar = max(10, width - 12)
+    yield Line((Piece("  "), Piece(meter(ratio, bar), Tone.ACCENT), Piece(f"  {ratio * 100:3.0f} %", Tone.BRIGHT)))
+    yield Line()
+    yield _done_line(stand, width)
+    yield fact("Skipped", Piece(count_text(stand.skipped), Tone.WARN if stand.skipped else Tone.DIM), width=width)
+    pieces = [Piece(age_text(stand.elapsed_s))]
+    if through and stand.elapsed_s > SETTLED_S:
+        left = (stand.matched - through) * stand.elapsed_s / through
+        pieces.append(Piece(f", about {age_text(left)} to go", Tone.DIM))
+    yield fact("Running", *pieces, width=width)
+    if stand.waiting_for:
+        yield from told(f"▲ Waiting for {stand.waiting_for}.", width, Tone.WARN)
+    elif stand.is_stopping:
+        yield from told("Stops after the batch that is under way.", width, Tone.WARN)
+
+
+def result_lines(stand: Stand, width: int) -> Iterable[Line]:
+    """What came of it."""
+    if stand.problem:
+        yield from told(f"✖ {stand.problem}", width, Tone.CRIT)
+        yield Line()
+    elif stand.is_cancelled:
+        yield from told("▲ Cancelled. What was done stays done; the rest is held as before.", width, Tone.WARN)
+        yield Line()
+    yield _done_line(stand, width)
+    yield fact("Skipped", Piece(count_text(stand.skipped), Tone.WARN if stand.skipped else Tone.DIM), width=width)
+    for reason, count in sorted(stand.why_skipped.items(), key=lambda entry: -entry[1])[:4]:
+        yield fact("", Piece(f"{count_text(count)} {reason}", Tone.DIM), width=width)
+    left = stand.matched - stand.done - stand.skipped
+    if left > 0:
+        yield fact("Left", Piece(f"{count_text(left)} still held"), width=width)
+    yield fact("Took", Piece(age_text(stand.elapsed_s)), width=width)
+
+
+def _done_line(stand: Stand, width: int) -> Line:
+    of = Piece(f" of {count_text(stand.matched)}", Tone.DIM)
+    return fact(DONE[stand.action], Piece(count_text(stand.done), Tone.BRIGHT), of, width=width)
+
+
+def scope_line(words: Sequence[str], chosen: int, width: int) -> Line:
+    """What it can be about, the chosen one bright; `a` takes the next."""
+    pieces = [Piece(f"  {'About':<{LABEL}}", Tone.DIM)]
+    for index, text in enumerate(words):
+        if index:
+            pieces.append(Piece("  │  ", Tone.FAINT))
+        pieces.append(Piece(f"▸ {text}" if index == chosen else text, Tone.BRIGHT if index == chosen else Tone.DIM))
+    return Line(fitted(pieces, width))

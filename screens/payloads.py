@@ -1,0 +1,97 @@
+"""Payloads as text and back: laid out for a person, harmless on a terminal, and never silently another payload."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+MOST = 200_000
+"""Bytes of a payload that can be edited on a screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What the text under the editor means."""
+
+    payload: bytes | None
+    """None while it means nothing."""
+    problem: str = ""
+    """What is wrong, and where."""
+    line: int = 0
+    """Of the problem, from 1; 0: nowhere in particular."""
+    changes: tuple[str, ...] = ()
+    """Outermost fields that differ: `customer_name`, `+note`, `-branch`."""
+
+
+def laid_out(payload: bytes) -> str:
+    """JSON with a field a line; anything else as it is. Characters that move a cursor stand there as escapes."""
+    text = payload.decode("utf-8", "replace")
+    try:
+        shown = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+    return "".join(
+        character if character.isprintable() or character == "\n" else _escape(character) for character in shown
+    )
+
+
+def is_json(payload: bytes) -> bool:
+    """Whether it is JSON."""
+    try:
+        json.loads(payload)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def why_not_editable(payload: bytes) -> str:
+    """Why it cannot be edited as text; empty when it can."""
+    if len(payload) > MOST:
+        return f"The payload has {len(payload):,} bytes: too long for this editor. `askpro queue edit` takes a file."
+    try:
+        payload.decode("utf-8")
+    except UnicodeDecodeError:
+        return "The payload is no text. `askpro queue edit` takes a file."
+    return ""
+
+
+def edited(before: bytes, text: str) -> Edited:
+    """What `text` makes of the payload `before`: what was JSON has to stay JSON; equal JSON is the same payload."""
+    if not is_json(before):
+        after = text.encode("utf-8", "replace")
+        return Edited(after, changes=() if after == before else ("the text",))
+    try:
+        new = json.loads(text)
+    except json.JSONDecodeError as wrong:
+        return Edited(None, f"line {wrong.lineno}, column {wrong.colno}: {wrong.msg}", wrong.lineno)
+    except (ValueError, RecursionError) as wrong:
+        return Edited(None, str(wrong) or "too deep")
+    old = json.loads(before)
+    if _same(old, new):
+        return Edited(before)
+    return Edited(
+        json.dumps(new, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"),
+        changes=_changes(old, new),
+    )
+
+
+def _same(old: object, new: object) -> bool:
+    """Equal as JSON, where 1, 1.0 and true are three things."""
+    return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
+
+
+def _changes(old: object, new: object) -> tuple[str, ...]:
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return ("the value",)
+    added = [f"+{name}" for name in new if name not in old]
+    taken = [f"-{name}" for name in old if name not in new]
+    other = [name for name in new if name in old and not _same(old[name], new[name])]
+    return (*other, *added, *taken)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code <= 0xFFFF:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
