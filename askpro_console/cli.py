@@ -39,6 +39,8 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "up": Entry("up", "start the system and wait until it is ready"),
+    "serve": Entry("serve", "start a node that works on another system's database, with no servers of its own"),
+    "node": Entry("node", "the machines of the fleet: invite, list, drain, resume, restart, scale"),
     "down": Entry("down", "stop the system: finish what runs, then shut down"),
     "status": Entry("status", "say whether the system is ready, and list its processes"),
     "logs": Entry("logs", "print or follow the logs of the processes"),

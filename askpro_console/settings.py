@@ -78,10 +78,14 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
 class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The processes and their supervisor."""
 
+    node: Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = ""
+    """This machine's name in the fleet, of letters, digits, `.`, `_` and `-`; empty for its host name."""
     memory_ceiling: Size = Size(512 * MIB)
     """A process of ours that holds more resident memory is drained and started afresh."""
     start_timeout_s: Seconds = 60.0
     """How long `askpro up` waits for the system to be ready."""
+    join_wait_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
+    """How long a node that starts with `askpro serve` waits for a database that does not answer."""
 
 
 class PostgresSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +93,8 @@ class PostgresSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     shared_buffers: Size = Size(128 * MIB)
     """Memory for its page cache."""
-    max_connections: Annotated[int, msgspec.Meta(ge=40, le=1000)] = 100
-    """Connections it allows."""
+    max_connections: Annotated[int, msgspec.Meta(ge=40, le=1000)] = 300
+    """Connections it allows; this machine and each node that joins take about 50."""
 
 
 class ValkeySettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -73,7 +73,7 @@ class Loaded:
     profiles: tuple[str, ...]
     """Profiles that can be chosen."""
     origins: Mapping[str, str]
-    """Dotted key to `default`, `askpro.toml:12` or the variable's name."""
+    """Dotted key to `default`, `askpro.toml:12`, `join file` or the variable's name."""
     file: Path
     file_exists: bool
     policies: Policies
@@ -103,8 +103,13 @@ def _fields_of(record: type[msgspec.Struct], prefix: str) -> Iterator[Field]:
             yield Field(prefix + info.name, kind, info.default)
 
 
-def load(file: Path, environ: Mapping[str, str]) -> Loaded:
+def load(file: Path, environ: Mapping[str, str], shared: Mapping[str, object] | None = None) -> Loaded:
     """The settings of the active profile: `ASKPRO_PROFILE`, else the file's `profile`, else `local`.
+
+    Args:
+        file: The settings file; it may be absent.
+        environ: The environment, which wins.
+        shared: What the system that this node has joined set, by dotted key; this node's own settings win.
 
     Raises:
         SettingsWrong: with every mistake found, each on a line of its own.
@@ -136,7 +141,8 @@ def load(file: Path, environ: Mapping[str, str]) -> Loaded:
     profile, chosen_at = _profile(document, environ, file, lines)
     if profile not in available:
         mistakes.append(f"{chosen_at}: there is no profile `{profile}`{perhaps(profile, available)}")
-    merged = {key: (value, f"{file.name}:{line}") for key, (value, line) in values.get(profile, {}).items()}
+    merged = _from_join(shared or {}, known, mistakes)
+    merged |= {key: (value, f"{file.name}:{line}") for key, (value, line) in values.get(profile, {}).items()}
     merged |= _from_environment(environ, known, mistakes)
     if mistakes:
         raise SettingsWrong("\n".join(mistakes))
@@ -273,6 +279,20 @@ def _from_environment(
             found[field.key] = (_converted(field, text, strict=False), name)
         except ValueError as wrong:
             mistakes.append(f"environment: {name}: {wrong}")
+    return found
+
+
+def _from_join(
+    shared: Mapping[str, object], known: Mapping[str, Field], mistakes: list[str]
+) -> dict[str, tuple[object, str]]:
+    """What the joined system set; a setting that this version does not have has no meaning here."""
+    found: dict[str, tuple[object, str]] = {}
+    for key, value in shared.items():
+        if key in known:
+            try:
+                found[key] = (_checked(key, value, known), "join file")
+            except ValueError as wrong:
+                mistakes.append(f"join file: {wrong}")
     return found
 
 

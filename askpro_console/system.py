@@ -21,6 +21,7 @@ from askpro_console.settings import Settings
 from askpro_console.settings_file import Loaded, load
 from askpro_console.version import version
 from backend.stack.endpoints import Endpoints
+from backend.stack.join import Join, read_join
 from backend.stack.layout import Layout
 
 if TYPE_CHECKING:
@@ -54,16 +55,20 @@ class System:
     layout: Layout
     loaded: Loaded
     environ: Mapping[str, str]
+    join: Join | None = None
+    """The other system on whose stores this node works; None: it has stores of its own."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> System:
-        """The system that the environment points at. Raises SettingsWrong."""
+        """The system that the environment points at. Raises SettingsWrong, JoinWrong."""
         env = os.environ if environ is None else environ
         try:
             layout = Layout.from_environment(env)
         except RuntimeError as homeless:
             raise WrongUsage("It is unknown where this user's files live.", "Set HOME or ASKPRO_HOME.") from homeless
-        return cls(layout=layout, loaded=load(layout.config_file, env), environ=env)
+        join = read_join(layout.join_file)
+        loaded = load(layout.config_file, env, None if join is None else join.settings)
+        return cls(layout=layout, loaded=loaded, environ=env, join=join)
 
     @property
     def settings(self) -> Settings:
@@ -73,7 +78,7 @@ class System:
     @property
     def node(self) -> str:
         """This machine's name in the fleet."""
-        return os.uname().nodename or "localhost"
+        return self.settings.stack.node or os.uname().nodename[:63] or "localhost"
 
     @cached_property
     def secrets(self) -> SecretStore:
@@ -85,16 +90,23 @@ class System:
         try:
             return Endpoints.read(self.layout.endpoints_file)
         except FileNotFoundError:
-            raise NotRunning("The system does not run.", "Start it with `askpro up`.") from None
+            raise NotRunning("The system does not run.", f"Start it with `{self.start_command}`.") from None
         except (OSError, msgspec.MsgspecError) as wrong:
             raise NotRunning(
                 f"{self.layout.endpoints_file} cannot be read: {wrong}.", "`askpro down`, `askpro up`."
             ) from wrong
 
+    @property
+    def start_command(self) -> str:
+        """How it is started."""
+        return "askpro up" if self.join is None else "askpro serve"
+
     def passwords(self) -> dict[str, str]:
         """The login roles' passwords, never the administrator's. Raises NotRunning when there is no database yet."""
         from backend.postgres.address import Role
 
+        if self.join is not None:
+            return dict(self.join.passwords)
         try:
             found = msgspec.json.decode(self.layout.credentials_file.read_bytes(), type=dict[str, str])
         except FileNotFoundError:
@@ -123,10 +135,12 @@ class System:
         from backend.stack.logs import LogLimits
 
         settings = self.settings
+        if demo and self.join is not None:
+            raise WrongUsage("Demo traffic belongs to the system that has the database.", "`askpro up --demo` there.")
         for name in NEEDED_BY_API:
             self.secrets.get(name)
         self.trusted_proxies()
-        if not demo:
+        if not (demo or (self.join is not None and self.join.is_demo)):
             self.mail()
         if demo:
             from backend.providers.retell.signature import MADE_UP
@@ -136,6 +150,9 @@ class System:
         return StackConfig(
             layout=self.layout,
             version=version(),
+            node=self.node,
+            join=self.join,
+            join_wait_s=self.settings.stack.join_wait_s,
             demo=demo,
             api_host=settings.api.host,
             api_port=settings.api.port,
@@ -243,6 +260,7 @@ class System:
             node=self.node,
             version=version(),
             policies=self.loaded.policies,
+            memory_ceiling=self.settings.stack.memory_ceiling,
             outbox=self.outbox,
             mail=self.mail() if queue == QUEUE_WITH_MAIL and not files_only else None,
         )
@@ -284,6 +302,7 @@ class System:
             node=self.node,
             version=version(),
             control=self.layout,
+            is_joined=self.join is not None,
         )
 
     def _either(self, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -31,19 +31,24 @@ def run(args: argparse.Namespace) -> int:
     """Bring it up; 1 when it does not become ready."""
     system = System.load()
     system.secrets.unlock_by_asking()
-    told = Progress(quiet=args.json)
-    if args.foreground:
-        return _foreground(system, told, demo=args.demo)
-    status = asyncio.run(_detached(system, told, demo=args.demo))
-    if args.json:
+    return bring_up(system, demo=args.demo, foreground=args.foreground, as_json=args.json)
+
+
+def bring_up(system: System, *, demo: bool = False, foreground: bool, as_json: bool) -> int:
+    """Start the system, or attach to the one that runs, and tell how it goes; the exit code. Raises Refused."""
+    told = Progress(quiet=as_json)
+    if foreground:
+        return _foreground(system, told, demo=demo)
+    status = asyncio.run(_detached(system, told, demo=demo))
+    if as_json:
         print(json_text(status))
     if status.ready:
-        if not args.json:
+        if not as_json:
             print(f"ready: {status.api_url}")
-            if args.demo and not status.demo:
+            if demo and not status.demo:
                 print("It ran already, without demo traffic; `askpro down`, then `askpro up --demo` starts it with.")
         return 0
-    if not args.json:
+    if not as_json:
         refuse(status, system.settings.stack.start_timeout_s)
     return 1
 

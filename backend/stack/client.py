@@ -122,7 +122,7 @@ def start_detached(
 
     Follow it with `follow_start`.
     """
-    make_places(layout)
+    make_places(layout, with_database=not layout.join_file.exists())
     path = layout.logs / START_LOG
     ours = str(Path(backend.__file__).parents[1])
     before = os.environ.get("PYTHONPATH")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backend.domain.vocabulary import QueueName
+from backend.stack.join import Join
 from backend.stack.layout import Layout
 from backend.stack.logs import LogLimits
 
@@ -15,10 +16,16 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackConfig:
-    """One system on one machine, all embedded."""
+    """One system on one machine, all embedded; or, with `join`, a node on another system's stores."""
 
     layout: Layout
     version: str
+    node: str = ""
+    """This machine's name in the fleet; a node that joins needs one."""
+    join: Join | None = None
+    """Whose stores this node works on; None: servers of its own."""
+    join_wait_s: float = 10.0
+    """How long a node that starts waits for a database that does not answer."""
     demo: bool = False
     """Run the traffic simulator too."""
     api_host: str = "127.0.0.1"

@@ -46,6 +46,11 @@ class Layout:
         )
 
     @property
+    def home(self) -> str:
+        """The machine and the directory of the data, which no other system shares: `host:/path`."""
+        return f"{os.uname().nodename}:{self.data}"
+
+    @property
     def config_file(self) -> Path:
         """The settings, TOML."""
         return self.config / "askpro.toml"
@@ -69,6 +74,11 @@ class Layout:
     def credentials_file(self) -> Path:
         """Passwords of the database roles, JSON {role: password}, mode 0600."""
         return self.data / "credentials.json"
+
+    @property
+    def join_file(self) -> Path:
+        """The stores of another system that this node works on, JSON, mode 0600; absent in a system of its own."""
+        return self.data / "join.json"
 
     @property
     def sockets(self) -> Path:

@@ -17,7 +17,7 @@ SPACE_NEEDED = 200 * 1024 * 1024
 TRIAL = b"\0" * 65_536
 
 
-def make_places(layout: Layout) -> None:
+def make_places(layout: Layout, *, with_database: bool = True) -> None:
     """Make the directories for data, logs and sockets and try to write to them. Raises PlaceUnusable."""
     for directory in (layout.run, layout.data, layout.state, layout.logs):
         try:
@@ -27,7 +27,7 @@ def make_places(layout: Layout) -> None:
         except OSError as error:
             raise place_unusable(directory, error) from error
     _keep_private(layout.run)
-    if not layout.postgres_data.exists():
+    if with_database and not layout.postgres_data.exists():
         _need_space(layout.data)
 
 

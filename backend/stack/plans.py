@@ -67,7 +67,8 @@ def python_plans(config: StackConfig, listener: Listener) -> tuple[ProcessPlan, 
     """The API, a worker for each queue, the publisher, and in a demo the traffic."""
     ceiling = config.memory_ceiling_bytes
     # A demo invents customers: whatever is set, nobody may get mail from it.
-    files_only = ("--files-only",) if config.demo else ()
+    invented = config.demo or (config.join is not None and config.join.is_demo)
+    files_only = ("--files-only",) if invented else ()
     plans = [
         ProcessPlan(
             name="api",

@@ -32,7 +32,7 @@ MAJOR_VERSION = "18"
 BOOT_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "100",
+    "max_connections": "300",
     "reserved_connections": "3",
     "superuser_reserved_connections": "3",
     "shared_buffers": "128MB",

@@ -16,12 +16,14 @@ from backend.stack.control import Control, ControlServer
 from backend.stack.credentials import ensure_credentials
 from backend.stack.exits import first_of
 from backend.stack.failures import StackFailure
+from backend.stack.joined_start import JoinedStart
 from backend.stack.lock import SupervisorLock
 from backend.stack.logs import LogStore
 from backend.stack.measure import INTERVAL_S, Gauge
 from backend.stack.places import make_places
 from backend.stack.process import SupervisedProcess
 from backend.stack.records import ChildRecords
+from backend.stack.start import Start
 from backend.stack.startup import Startup
 from backend.stack.status import Phase, ProcessState, Status
 
@@ -42,18 +44,14 @@ class Supervisor:
         Makes directories and passwords and takes the lock, so that of two supervisors only one exists.
         """
         layout = config.layout
-        make_places(layout)
+        make_places(layout, with_database=config.join is None)
         self._config = config
         self._lock = SupervisorLock(layout.pid_file)
         self._lock.acquire()
         try:
-            passwords, new_superuser = ensure_credentials(layout.credentials_file)
             self._logs = LogStore(layout.logs, config.logs)
             self._log = self._logs.log("supervisor")
-            records = ChildRecords(layout.children_file)
-            self._startup = Startup(
-                config, passwords=passwords, new_superuser=new_superuser, logs=self._logs, records=records
-            )
+            self._startup = _start_of(config, self._logs)
         except BaseException:
             self._lock.release()
             raise
@@ -205,7 +203,7 @@ class Supervisor:
         with contextlib.suppress(OSError):
             layout.endpoints_file.unlink(missing_ok=True)
         outside = {"api", "simulator"}
-        stores = {self._startup.postgres, self._startup.valkey}
+        stores = set(self._startup.stores)
         waves = (
             [one for one in self._tasks if one.name in outside],
             [one for one in self._tasks if one not in stores],
@@ -215,6 +213,15 @@ class Supervisor:
             for process in wave:
                 process.stop()
             await asyncio.gather(*(self._tasks[process] for process in wave), return_exceptions=True)
+
+
+def _start_of(config: StackConfig, logs: LogStore) -> Start:
+    """The start that the configuration asks for. Raises StackFailure."""
+    records = ChildRecords(config.layout.children_file)
+    if config.join is not None:
+        return JoinedStart(config, config.join, logs=logs, records=records)
+    passwords, new_superuser = ensure_credentials(config.layout.credentials_file)
+    return Startup(config, passwords=passwords, new_superuser=new_superuser, logs=logs, records=records)
 
 
 def _stamped(text: str) -> str:

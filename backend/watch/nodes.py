@@ -1,6 +1,6 @@
-"""Nodes: how a machine looks to itself, and how all nodes know of each other through Valkey.
+"""Nodes: how a machine looks to itself, and what the register in the database makes of what each one tells.
 
-Every publisher tells of its own node, elected or not; the elected one reads them all.
+Every publisher tells of its own node, elected or not (`node_desk`); the elected one reads them all.
 """
 
 from __future__ import annotations
@@ -8,25 +8,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import psutil
 
-from backend.valkey.client import exchange
+from backend.domain.vocabulary import NodeState
+from backend.services.fleet.registry import VANISHED_S
 from backend.watch.disk import DiskSpace, disk_space
 from backend.watch.snapshots import NodeRow, ProcessRow
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-NODES_KEY = "askpro:nodes"
-"""A hash: node → `NodeRow` as JSON."""
-
-LIFE_S = 60
-"""A node that has not been heard of for so long is forgotten."""
-
-_row = msgspec.json.Decoder(NodeRow)
 
 
 class NodeGauge:
@@ -74,30 +63,49 @@ def net_bytes() -> tuple[int, int]:
     return sum(one.bytes_recv for one in each), sum(one.bytes_sent for one in each)
 
 
-async def tell(client: Redis, row: NodeRow) -> None:
-    """Let the others know of this node. Raises `ValkeyUnavailable`."""
-    async with exchange(), client.pipeline(transaction=True) as pipe:
-        pipe.hset(NODES_KEY, row.node, msgspec.json.encode(row))
-        pipe.expire(NODES_KEY, LIFE_S)
-        await pipe.execute()
+_NEVER = NodeRow(
+    node="", version="", seen_at=0.0, cpu_ratio=0.0, cores=0, load_1m=0.0, memory_used_bytes=0, memory_total_bytes=0,
+    disk_used_bytes=0, disk_total_bytes=0, net_in_bytes_per_s=0.0, net_out_bytes_per_s=0.0, uptime_s=0.0, processes=(),
+)  # fmt: skip
+"""A node that has not told of itself yet."""
 
 
-async def read_nodes(client: Redis, now: float) -> tuple[NodeRow, ...]:
-    """All nodes heard of within the last minute before `now` (Unix seconds), by name. Raises `ValkeyUnavailable`."""
-    async with exchange():
-        values = await client.hgetall(NODES_KEY)
-        rows = []
-        forgotten = []
-        for name, value in values.items():
-            try:
-                row = _row.decode(value)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                forgotten.append(name)
-                continue
-            if abs(now - row.seen_at) <= LIFE_S:
-                rows.append(row)
-            else:
-                forgotten.append(name)
-        if forgotten:
-            await client.hdel(NODES_KEY, *forgotten)
-    return tuple(sorted(rows, key=lambda row: row.node))
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as the register has it; times are ages by the database's clock."""
+
+    node: str
+    home: str
+    version: str
+    is_joined: bool
+    silent_s: float
+    left_s: float | None
+    running_s: float
+    told: NodeRow | None
+    rival: str | None
+    drained_by: str | None
+    drained_s: float | None
+    drain_reason: str | None
+
+
+def node_row(registered: Registered, now: float) -> NodeRow:
+    """The node as the fleet shows it at `now` (Unix seconds): its own last words, and what the register knows."""
+    if registered.left_s is not None:
+        state = NodeState.LEFT
+    else:
+        state = NodeState.VANISHED if registered.silent_s > VANISHED_S else NodeState.UP
+    silent_s = registered.silent_s if registered.left_s is None else registered.left_s
+    return msgspec.structs.replace(
+        registered.told or _NEVER,
+        node=registered.node,
+        version=registered.version,
+        seen_at=now - registered.silent_s,
+        state=state,
+        silent_s=silent_s,
+        home=registered.home,
+        is_joined=registered.is_joined,
+        started_at=now - registered.running_s,
+        rival=registered.rival or "",
+        drained_by=registered.drained_by or "",
+        drained_at=None if registered.drained_s is None else now - registered.drained_s,
+        drain_reason=registered.drain_reason or "",
+    )

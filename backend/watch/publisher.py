@@ -19,19 +19,21 @@ import msgspec
 
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import DATABASE_ERRORS
+from backend.services.fleet.registry import BEAT_S, Self
 from backend.stack.child import announce_ready, stop_event
 from backend.stack.layout import Layout
 from backend.valkey.client import ValkeyUnavailable, in_few_words, open_valkey
 from backend.valkey.notices import CHANGED_CHANNEL, listen
 from backend.valkey.store import SnapshotStore
-from backend.watch import nodes
+from backend.watch.balancer import Balancer, BalancingFailed
 from backend.watch.collect import Sources
 from backend.watch.connection import Connection, open_watch_connection
 from backend.watch.counter import Counter, CountingFailed
 from backend.watch.lane import CollectionFailed, Lane
+from backend.watch.node_desk import DeskTrouble, NodeDesk
 from backend.watch.own_node import OwnNode
 from backend.watch.schedule import NOTICED, noticed_rest_s, rest_s
-from backend.watch.snapshots import DOMAINS, Snapshot
+from backend.watch.snapshots import DOMAINS, QueuesSnapshot, Snapshot
 from backend.watch.timetable import Timetable, TimetableFailed
 
 logger = logging.getLogger(__name__)
@@ -45,8 +47,14 @@ STAND_BY_S = 1.0
 TIMETABLE_S = 1.0
 """Time between two looks at which periodic jobs are due."""
 
+BALANCING_S = 1.0
+"""Time between two looks at whether slots should follow the load."""
+
 COUNTING_S = (0.1, 5.0)
 """Shortest pause between two pieces of counting, and the pause after one that failed."""
+
+ORDERS_PAUSE_S = 0.2
+"""Between two looks for orders; each waits for the bell itself."""
 
 LAST_WAIT_S = 1.0
 """How long one who is no longer elected waits for what it began."""
@@ -71,6 +79,8 @@ class PublisherConfig:
     version: str
     control: Layout | None = None
     """Where this node's supervisor answers; None on a node without one."""
+    is_joined: bool = False
+    """Whether it works on another system's stores."""
 
 
 async def run_publisher(config: PublisherConfig) -> None:
@@ -97,11 +107,15 @@ class Publisher:
         self._ready = ready
         self._store = SnapshotStore(open_valkey(config.valkey_url, size=8))
         self._own = OwnNode(config.node, config.version, config.control)
+        home = config.control.home if config.control is not None else ""
+        me = Self(node=config.node, home=home, version=config.version, is_joined=config.is_joined)
+        self._desk = NodeDesk(config.postgres, me, config.control)
         quick = self._lane()
         slow = self._lane()
         self._lanes = {domain: quick if domain in NOTICED else slow for domain in DOMAINS}
         self._timetable = Timetable(config.postgres, application=f"{APPLICATION}-timetable")
         self._counter = Counter(config.postgres, application=f"{APPLICATION}-counter")
+        self._balancer = Balancer(config.postgres, application=f"{APPLICATION}-balancer", node=config.node)
         self._latest: dict[str, Snapshot] = {}
         self._took: dict[str, deque[float]] = {}
         self._wake = {domain: asyncio.Event() for domain in NOTICED}
@@ -113,20 +127,24 @@ class Publisher:
         """Stand by, be elected, publish; for ever."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._for_ever("node", self._tell_of_node, 2.0))
+                tasks.create_task(self._for_ever("node", self._tell_of_node, BEAT_S))
+                tasks.create_task(self._for_ever("orders", self._desk.take_orders, ORDERS_PAUSE_S))
                 tasks.create_task(self._for_ever("notices", self._hear_notices, 0.5))
                 tasks.create_task(self._stand_for_election())
         finally:
             self.elected.clear()
             self._drop_connections()
+            await self._desk.leave()
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(1.0):
+                    await self._desk.aclose()
                     await self._own.aclose()
                     await self._store.aclose()
 
     def _drop_connections(self) -> None:
         self._timetable.close()
         self._counter.close()
+        self._balancer.close()
         for lane in self._lanes.values():
             lane.close()
 
@@ -163,6 +181,7 @@ class Publisher:
         loops = [asyncio.create_task(self._keep_publishing(domain), name=f"publish-{domain}") for domain in DOMAINS]
         loops.append(asyncio.create_task(self._keep_timetable(), name="timetable"))
         loops.append(asyncio.create_task(self._keep_counting(), name="counting"))
+        loops.append(asyncio.create_task(self._keep_balance(), name="balance"))
         loops.append(asyncio.create_task(self._prove(connection), name="prove-election"))
         self.elected.set()
         try:
@@ -269,6 +288,16 @@ class Publisher:
                 self._trouble("timetable", str(error))
             await asyncio.sleep(TIMETABLE_S)
 
+    async def _keep_balance(self) -> None:
+        while True:
+            latest = self._latest.get("queues")
+            try:
+                await self._balancer.keep(latest if isinstance(latest, QueuesSnapshot) else None)
+                self._over("balance")
+            except BalancingFailed as error:
+                self._trouble("balance", str(error))
+            await asyncio.sleep(BALANCING_S)
+
     async def _keep_counting(self) -> None:
         while True:
             try:
@@ -280,8 +309,7 @@ class Publisher:
             await asyncio.sleep(pause_s)
 
     async def _tell_of_node(self) -> None:
-        row = await self._own.look()
-        await nodes.tell(self._store.client, row)
+        await self._desk.beat(await self._own.look())
 
     async def _hear_notices(self) -> None:
         async with contextlib.aclosing(listen(self._store.client, CHANGED_CHANNEL)) as messages:
@@ -292,12 +320,12 @@ class Publisher:
                         self._wake[domain].set()
 
     async def _for_ever(self, name: str, once: Callable[[], Awaitable[None]], pause_s: float) -> None:
-        """Do it again and again, whatever Valkey says."""
+        """Do it again and again, whatever the stores say."""
         while True:
             try:
                 await once()
                 self._over(name)
-            except ValkeyUnavailable as error:
+            except (ValkeyUnavailable, DeskTrouble) as error:
                 self._trouble(name, str(error))
             await asyncio.sleep(pause_s)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ from backend.watch.collect.trend import STEPS, extend
 from backend.watch.connection import is_gone
 from backend.watch.disk import disk_space
 from backend.watch.histogram import Histogram
-from backend.watch.nodes import NODES_KEY, NodeGauge, read_nodes, tell
+from backend.watch.nodes import NodeGauge
 from backend.watch.own_node import OwnNode
 from backend.watch.schedule import live_s, rest_s
 from backend.watch.snapshots import DOMAINS, CacheFigures, CallsSnapshot, FleetSnapshot, Trend
@@ -153,18 +152,6 @@ async def test_reports_are_read_from_all_processes_and_broken_ones_left_out(valk
     reports = await read_reports(valkey)
     assert len(reports) == 2
     assert error_ratio(reports) == 1.0
-
-
-async def test_nodes_know_of_each_other_and_forget_who_is_silent(valkey: Redis, tmp_path: Path) -> None:
-    here = NodeGauge("n1", "0.1.0", tmp_path).look(())
-    there = msgspec.structs.replace(here, node="n2")
-    gone = msgspec.structs.replace(here, node="n3", seen_at=here.seen_at - 120)
-    for row in (here, there, gone):
-        await tell(valkey, row)
-    await valkey.hset(NODES_KEY, "n4", b"{broken")
-    nodes = await read_nodes(valkey, time.time())
-    assert [row.node for row in nodes] == ["n1", "n2"]
-    assert sorted(await valkey.hkeys(NODES_KEY)) == [b"n1", b"n2"]
 
 
 def test_a_node_looks_at_itself(tmp_path: Path) -> None:

@@ -1,0 +1,383 @@
+"""`askpro node`: the machines of the fleet, from any of them: invite, list, drain, resume, restart, stop, scale."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import msgspec
+
+from askpro_console.at_database import with_database
+from askpro_console.commands.status import span
+from askpro_console.operator_name import operator_name
+from askpro_console.printed import agree, print_json, print_table
+from askpro_console.refusal import Refused, WrongUsage
+from askpro_console.system import System
+from backend.domain.vocabulary import QueueName
+
+if TYPE_CHECKING:
+    from backend.postgres.pools import Connection
+    from backend.services.operating.audit import By
+    from backend.watch.snapshots import FleetSnapshot, NodeRow, OrderRow
+
+NAME = "node"
+HELP = "the machines of the fleet: invite, list, drain, resume, restart, scale"
+
+ANSWER_S = 10.0
+"""So long a node may take to take an order up, before that is told as a failure."""
+
+LOOK_S = 0.2
+
+Result = TypeVar("Result")
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a verb did, as `--json` prints it."""
+
+    node: str
+    done: str
+    """In words."""
+    is_dry_run: bool = False
+    order: int | None = None
+    state: str = ""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    invite = verbs.add_parser("invite", help="write what a new node needs to join: addresses, passwords, secrets")
+    invite.add_argument("file", nargs="?", metavar="FILE", help="where to write it; without, the standard output")
+    invite.add_argument("--postgres", default="", metavar="HOST:PORT", help="where the node finds the database")
+    invite.add_argument("--valkey", default="", metavar="URL", help="where it finds Valkey, as in redis://host:6379/0")
+    invite.set_defaults(act=_invite)
+    verbs.add_parser("ls", help="every node: state, version, load, workers").set_defaults(act=_list)
+    verbs.add_parser("orders", help="what nodes were told lately, and what became of it").set_defaults(act=_orders)
+    drain = verbs.add_parser("drain", help="let a node's workers finish what they do and take nothing more")
+    drain.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="until nothing is in work there")
+    drain.set_defaults(act=_drain)
+    resume = verbs.add_parser("resume", help="let a drained node's workers take jobs again")
+    resume.add_argument("--ramp", type=int, default=None, metavar="SECONDS", help="come to full speed over so long")
+    resume.set_defaults(act=_resume)
+    restart = verbs.add_parser("restart", help="drain a process of a node, or all of its own, and start it afresh")
+    restart.set_defaults(act=_restart)
+    stop = verbs.add_parser("stop", help="take a joined node down in good order")
+    stop.set_defaults(act=_stop)
+    scale = verbs.add_parser("scale", help="give a queue so many slots on one node")
+    scale.set_defaults(act=_scale)
+    forget = verbs.add_parser("forget", help="strike a node that is gone for good off the list")
+    forget.set_defaults(act=_forget)
+    for verb in (drain, resume, restart, stop, scale, forget):
+        verb.add_argument("node", metavar="NODE")
+        verb.add_argument("--reason", default="", metavar="TEXT", help="kept with the record of it")
+        verb.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        verb.add_argument("--yes", action="store_true", help="do not ask")
+    restart.add_argument("process", nargs="?", default="", metavar="PROCESS", help="as in worker-webhooks")
+    scale.add_argument("queue", choices=[queue.value for queue in QueueName], metavar="QUEUE")
+    scale.add_argument("slots", metavar="SLOTS", help="a number, or `auto` to leave it to policy and balancer")
+    for each in verbs.choices.values():
+        each.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the verb says."""
+    return cast("int", args.act(System.load(), args))
+
+
+# Looking ------------------------------------------------------------------------------------------------------------
+
+
+def _list(system: System, args: argparse.Namespace) -> int:
+    fleet = _fleet(system)
+    if args.json:
+        print_json(fleet.nodes)
+        return 0
+    head = ("NODE", "STATE", "VERSION", "CPU", "LOAD", "MEMORY", "BUSY", "PROCESSES", "UP", "HOME")
+    print_table(head, (_row(node, fleet) for node in fleet.nodes))
+    for node in fleet.nodes:
+        if node.rival:
+            print(f"\n{node.rival} wants the name {node.node} too: set another stack.node there.")
+    return 0
+
+
+def _row(node: NodeRow, fleet: FleetSnapshot) -> tuple[str, ...]:
+    workers = [worker for worker in fleet.workers if worker.node == node.node and worker.state != "stopped"]
+    live = [worker for worker in workers if fleet.taken_at - worker.heartbeat_at < ANSWER_S]
+    ready = sum(process.state == "ready" for process in node.processes)
+    state = node.state.value
+    if state != "up":
+        state += f" {span(node.silent_s)}"
+    elif node.drained_by:
+        state = f"drained by {node.drained_by}"
+    return (
+        node.node,
+        state,
+        node.version,
+        f"{node.cpu_ratio * 100:.0f} %",
+        f"{node.load_1m:.1f}/{node.cores}",
+        f"{node.memory_used_bytes / 2**30:.1f}/{node.memory_total_bytes / 2**30:.0f} G",
+        f"{sum(worker.busy for worker in live)}/{sum(worker.concurrency for worker in live)}",
+        f"{ready}/{len(node.processes)}",
+        span(time.time() - node.started_at) if node.started_at else "-",
+        node.home or "-",
+    )
+
+
+def _orders(system: System, args: argparse.Namespace) -> int:
+    told: tuple[OrderRow, ...] = _fleet(system).orders
+    if args.json:
+        print_json(told)
+    elif not told:
+        print("No node was told anything within the last quarter of an hour.")
+    else:
+        print_table(
+            ("ORDER", "NODE", "WHAT", "BY", "AGO", "STATE", ""),
+            (
+                (
+                    str(order.id),
+                    order.node,
+                    f"{order.action} {order.process}".strip(),
+                    order.ordered_by,
+                    span(time.time() - order.ordered_at),
+                    order.state.value,
+                    order.detail,
+                )
+                for order in told
+            ),
+        )
+    return 0
+
+
+def _fleet(system: System) -> FleetSnapshot:
+    """The fleet as the database has it now. Raises Refused."""
+    import asyncio
+
+    from backend.postgres.address import Role
+    from backend.watch.lane import CollectionFailed, Lane
+    from backend.watch.snapshots import FleetSnapshot
+
+    async def collected() -> FleetSnapshot:
+        lane = Lane(system.postgres(), Role.CONSOLE, application="askpro-node")
+        try:
+            snapshot = await lane.collect("fleet")
+        finally:
+            lane.close()
+        assert isinstance(snapshot, FleetSnapshot)
+        return snapshot
+
+    try:
+        return asyncio.run(collected())
+    except CollectionFailed as failed:
+        raise Refused(f"The database does not answer: {failed}.", "`askpro status` shows it.") from failed
+
+
+# Inviting -----------------------------------------------------------------------------------------------------------
+
+
+def _invite(system: System, args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from askpro_console.joining import invitation
+    from backend.stack.join import join_text, write_join
+
+    join = invitation(system, postgres=args.postgres, valkey=args.valkey, is_demo=_is_demo(system))
+    if args.file:
+        write_join(Path(args.file).expanduser(), join)
+        told = f"{args.file} lets a node join: bring it there safely, then `askpro serve --join {args.file}`."
+        print_json(Told(node=system.node, done=told)) if args.json else print(told)
+    elif sys.stdout.isatty():
+        raise WrongUsage("It holds passwords, which a screen should not show.", "`askpro node invite FILE` writes it.")
+    else:
+        if stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
+            os.fchmod(sys.stdout.fileno(), 0o600)
+        sys.stdout.write(join_text(join).decode())
+    if join.postgres_host.startswith("/"):
+        print(
+            "The node must be on this machine, or have these sockets: another one needs --postgres and --valkey.",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _is_demo(system: System) -> bool:
+    import asyncio
+
+    from backend.stack.client import ControlClient, ControlUnavailable
+
+    async def ask() -> bool:
+        async with ControlClient(system.layout) as client:
+            try:
+                return (await client.status()).demo
+            except ControlUnavailable:
+                return False
+
+    return asyncio.run(ask())
+
+
+# Doing --------------------------------------------------------------------------------------------------------------
+
+
+def _drain(system: System, args: argparse.Namespace) -> int:
+    from backend.domain.vocabulary import PauseKind
+    from backend.services.operating.pauses import pause
+
+    told = _change(
+        system,
+        args,
+        f"Drain {args.node}: its workers finish what they do and take nothing more",
+        lambda connection, by: pause(connection, by, PauseKind.NODE, args.node, reason=args.reason),
+        f"{args.node} takes no more jobs; `askpro node resume {args.node}` lets it again.",
+    )
+    if told.is_dry_run or not args.wait:
+        return _tell(told, args)
+    end = time.monotonic() + args.wait
+    while True:
+        fleet = _fleet(system)
+        busy = sum(worker.busy for worker in fleet.workers if worker.node == args.node and worker.state != "stopped")
+        if not busy:
+            return _tell(msgspec.structs.replace(told, done=f"{args.node} is drained: nothing is in work there."), args)
+        if time.monotonic() > end:
+            raise Refused(f"{busy} jobs are still in work on {args.node}.", "It stays drained; they may take longer.")
+        time.sleep(LOOK_S)
+
+
+def _resume(system: System, args: argparse.Namespace) -> int:
+    from backend.domain.vocabulary import PauseKind
+    from backend.services.operating.pauses import resume
+
+    told = _change(
+        system,
+        args,
+        f"Let {args.node} take jobs again",
+        lambda connection, by: resume(connection, by, PauseKind.NODE, args.node, ramp_s=args.ramp, reason=args.reason),
+        f"{args.node} takes jobs again.",
+    )
+    return _tell(told, args)
+
+
+def _restart(system: System, args: argparse.Namespace) -> int:
+    what = args.process or "all processes of its own"
+    return _order(system, args, "restart", f"Restart {what} on {args.node}: each drains first")
+
+
+def _stop(system: System, args: argparse.Namespace) -> int:
+    args.process = ""
+    return _order(system, args, "stop", f"Stop {args.node}: it finishes what it does and gives the rest back")
+
+
+def _order(system: System, args: argparse.Namespace, action: str, question: str) -> int:
+    """Give the order, and wait until the node has taken it up."""
+    from backend.domain.vocabulary import NodeOrder, OrderState
+    from backend.postgres.address import Role
+    from backend.services.fleet.orders import became, order
+
+    number = 0
+
+    async def give(connection: Connection, by: By) -> None:
+        nonlocal number
+        number = await order(connection, by, args.node, args.process, NodeOrder(action), reason=args.reason)
+
+    told = _change(system, args, question, give, "")
+    if told.is_dry_run:
+        return _tell(told, args)
+    end = time.monotonic() + ANSWER_S
+    while True:
+        ended = with_database(system, Role.CONSOLE, "askpro-node", lambda connection: became(connection, number))
+        state = ended.state if ended is not None else OrderState.EXPIRED
+        if state is not OrderState.WAITING:
+            break
+        if time.monotonic() > end:
+            raise Refused(
+                f"{args.node} has not taken the order up within {ANSWER_S:.0f} s.",
+                "Its publisher may be down: `askpro node ls`, or `askpro status` there.",
+            )
+        time.sleep(LOOK_S)
+    detail = ended.detail if ended is not None else ""
+    if state is not OrderState.DONE:
+        raise Refused(f"{args.node} did not do it: {detail or state}.")
+    what = args.process or "the node"
+    done = f"{what} on {args.node} drains and starts afresh." if action == "restart" else f"{args.node} stops."
+    return _tell(msgspec.structs.replace(told, done=done, order=number, state=state.value), args)
+
+
+def _scale(system: System, args: argparse.Namespace) -> int:
+    from backend.services.operating.slots import scale, unpin
+
+    if args.slots == "auto":
+        told = _change(
+            system,
+            args,
+            f"Leave the slots of {args.queue} on {args.node} to policy and balancer",
+            lambda connection, by: unpin(connection, by, args.queue, node=args.node, reason=args.reason),
+            f"{args.queue} on {args.node} follows its policy again.",
+        )
+        return _tell(told, args)
+    if not args.slots.isdecimal():
+        raise WrongUsage(f"`{args.slots}` is no number of slots.", "It is a number such as 20, or `auto`.")
+    slots = int(args.slots)
+    told = _change(
+        system,
+        args,
+        f"Give {args.queue} {slots} slots on {args.node}",
+        lambda connection, by: scale(connection, by, args.queue, slots, node=args.node, reason=args.reason),
+        f"{args.queue} has {slots} slots on {args.node}.",
+    )
+    return _tell(told, args)
+
+
+def _forget(system: System, args: argparse.Namespace) -> int:
+    from backend.services.fleet.registry import forget
+
+    told = _change(
+        system,
+        args,
+        f"Forget {args.node}",
+        lambda connection, by: forget(connection, by, args.node, reason=args.reason),
+        f"{args.node} is forgotten.",
+    )
+    return _tell(told, args)
+
+
+def _change(
+    system: System,
+    args: argparse.Namespace,
+    question: str,
+    work: Callable[[Connection, By], Awaitable[object]],
+    done: str,
+) -> Told:
+    """Do it in one transaction, after a question; a dry run does it and takes it back. Raises Refused."""
+    from backend.postgres.address import Role
+    from backend.services.operating.audit import By
+    from backend.services.operating.refusals import NotPossible
+
+    if not args.dry_run:
+        agree(f"{question}?", yes=args.yes)
+    by = By(operator_name(), system.node)
+
+    async def changed(connection: Connection) -> None:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await work(connection, by)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        if args.dry_run:
+            await transaction.rollback()
+        else:
+            await transaction.commit()
+
+    try:
+        with_database(system, Role.WORKER, "askpro-node", changed)
+    except NotPossible as wrong:
+        raise Refused(wrong.sentence, wrong.hint) from wrong
+    return Told(node=args.node, done=f"Would: {question}." if args.dry_run else done, is_dry_run=args.dry_run)
+
+
+def _tell(told: Told, args: argparse.Namespace) -> int:
+    print_json(told) if args.json else print(told.done)
+    return 0
