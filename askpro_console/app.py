@@ -7,6 +7,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -159,7 +160,11 @@ class AskProApp(App[int]):
             failed = getattr(self.screen, "failure", None) is not None
             possible = AT_START | ({"start.retry", "start.logs"} if failed else {"start.logs"})
             actions = [action for action in actions if action.id in possible]
-        own = [self._hint(action) for action in actions if self.keys_of(action)]
+        own = [
+            replace(self._hint(action), title=title)
+            for action in actions
+            if self.keys_of(action) and (title := self._title(action))
+        ]
         if screen == START:
             return own, (), ()
         short = self.size.height < 30
@@ -232,10 +237,8 @@ class AskProApp(App[int]):
             self.say(f"Read only: {action.title} is not possible.", severity="warning")
             return
         kind, _, name = action.run.partition(".")
-        if kind == "open":
-            self.open_second(name)
-            return
-        method = getattr(self._target(action), f"action_{name}", None)
+        own = getattr(self._target(action), f"action_{name}", None)
+        method = (lambda: self.open_second(name)) if kind == "open" else own
         if method is None:
             self.say(f"{action.title}: not possible here.", severity="warning")
             return
@@ -459,6 +462,10 @@ class AskProApp(App[int]):
 
     def _hint(self, action: Action) -> Hint:
         return Hint(self.keys_of(action)[0], action.title, self.allowed(action))
+
+    def _title(self, action: Action) -> str | None:
+        screen = self.screen
+        return screen.title_of(action.id, action.title) if isinstance(screen, ConsoleScreen) else action.title
 
     @property
     def _typing(self) -> bool:

@@ -108,6 +108,10 @@ class ConsoleScreen(PatientScreen[None]):
         """The breadcrumbs and the title in the header."""
         return self.CRUMBS, self.TITLE
 
+    def title_of(self, action_id: str, title: str) -> str | None:
+        """What the key hints call an action here and now; None while it does not apply to what the cursor is on."""
+        return title
+
     def tick(self) -> None:
         """About once a second while the screen is shown."""
         if not self.children:  # the console's clock may tick before a new screen is composed

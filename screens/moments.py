@@ -25,3 +25,12 @@ def day_text(at: float | None) -> str:
 def slot_text(starts_at: float, ends_at: float) -> str:
     """An appointment's time: `Thu 26 Nov 2026 10:30–11:15`."""
     return f"{day_text(starts_at)}–{datetime.fromtimestamp(ends_at, _ZONE):%H:%M}"
+
+
+def until_text(at: float | None, now: float) -> str:
+    """The end of something: `until 14:30`, `until 27.11. 08:00`; nothing when it has none."""
+    if at is None:
+        return ""
+    when = datetime.fromtimestamp(at, _ZONE)
+    today = datetime.fromtimestamp(now, _ZONE).date()
+    return f"until {when:%H:%M}" if when.date() == today else f"until {when:%d.%m. %H:%M}"

@@ -30,6 +30,13 @@ def age_text(seconds: float | None) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
+def span_text(seconds: float | None) -> str:
+    """A short duration to the millisecond, a long one as an age: `4 ms`, `212 ms`, `1.4 s`, `3 m`."""
+    if seconds is None or not math.isfinite(seconds) or seconds >= 0.9995:
+        return age_text(seconds)
+    return f"{max(0.0, seconds) * 1000:.0f} ms"
+
+
 def length_text(seconds: float | None) -> str:
     """How long something lasted, to the second: `0:48`, `12:04`, `1:02:10`."""
     if seconds is None or not math.isfinite(seconds):
@@ -123,3 +130,39 @@ def meter(ratio: float, width: int) -> str:
     part = int((cells - full) * 8)
     bar = "█" * full + (" ▏▎▍▌▋▊▉"[part] if full < width else "")
     return bar.ljust(width, "·")[:width]
+
+
+def resampled(values: Sequence[float | None], width: int, *, worst: bool = False) -> list[float | None]:
+    """The values in at most `width` cells: neighbours share one, with their mean, or with the largest of them.
+
+    With room for it each value gets several cells. None is a gap; it stays one only where no neighbour is known.
+    """
+    count = len(values)
+    if width <= 0 or not count:
+        return []
+    if count <= width:
+        return [value for value in values for _ in range(width // count)]
+    bounds = [round(index * count / width) for index in range(width + 1)]
+    found: list[float | None] = []
+    for start, end in itertools.pairwise(bounds):
+        known = [value for value in values[start:end] if value is not None]
+        found.append((max(known) if worst else sum(known) / len(known)) if known else None)
+    return found
+
+
+def chart(values: Sequence[float | None], rows: int) -> list[str]:
+    """Bars of `rows` cells in height, from zero to the largest value, top row first; None leaves its column empty."""
+    top = max((value for value in values if value is not None), default=0.0)
+    eighths = [
+        None if value is None else (math.ceil(value / top * rows * 8) if value > 0 and top > 0 else 0)
+        for value in values
+    ]
+    lines = []
+    for row in range(rows - 1, -1, -1):
+        cells = []
+        for level in eighths:
+            part = 0 if level is None else max(0, min(8, level - row * 8))
+            ground = _BARS[0] if row == 0 and level is not None else " "
+            cells.append(_BARS[part - 1] if part else ground)
+        lines.append("".join(cells))
+    return lines

@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 from widgets.figures import (
     age_text,
+    chart,
     count_text,
     length_text,
     meter,
     money_text,
     ratio_text,
+    resampled,
     short_text,
     size_text,
+    span_text,
     sparkline,
 )
 from widgets.safe_text import safe_text
@@ -80,3 +83,26 @@ def test_a_meter_is_as_wide_as_asked(ratio: float, width: int) -> None:
 def test_a_meter_is_full_at_one() -> None:
     assert meter(1.0, 4) == "████"
     assert not math.isclose(len(meter(0.5, 4).replace("·", "")), 4)
+
+
+def test_short_durations_are_told_to_the_millisecond() -> None:
+    assert [span_text(seconds) for seconds in (None, 0.0042, 0.999, 0.9996, 90)] == [
+        "–",
+        "4 ms",
+        "999 ms",
+        "1.0 s",
+        "2 m",
+    ]
+
+
+def test_a_chart_is_as_high_as_asked_for_and_leaves_gaps_where_nothing_is_known() -> None:
+    assert chart([0, 4, None, 8, 16], 2) == ["    █", "▁▄ ██"]
+    assert chart([None, None], 1) == ["  "]
+    assert chart([0.0, 0.0], 2) == ["  ", "▁▁"]
+
+
+def test_values_share_cells_when_there_are_too_many_and_fill_them_when_there_are_few() -> None:
+    assert resampled([1, 3, None, 8], 2) == [2, 8]
+    assert resampled([1, 3, None, None], 2, worst=True) == [3, None]
+    assert resampled([1, None], 5) == [1, 1, None, None]
+    assert resampled([], 5) == []
