@@ -163,6 +163,8 @@ class Work:
     """The queue's own job types."""
     provider_of: Callable[[str], Provider | None] = lambda entrypoint: None
     """The provider that jobs of a type cannot do without."""
+    ceiling: int = 1_000
+    """Jobs at once that its policy does not go beyond, whoever says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ class Control:
 
     def slots_now(self, work: Work, now: float) -> int:
         """Jobs at once: none while the queue or the node is paused, a growing part of them on a ramp."""
-        full = work.slots if self.slots is None else self.slots
+        full = work.slots if self.slots is None else min(self.slots, work.ceiling)
         whole = (PauseKind.QUEUE, PauseKind.NODE)
         share = min((one.share(now) for one in self.pauses if one.kind in whole), default=1.0)
         return _part(full, share)

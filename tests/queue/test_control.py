@@ -13,7 +13,7 @@ from backend.queue.control import RAMP_STEP_S, Control, Pause, Quarantine, Work
 NOW = 1_000.0
 OWN, OTHER, SYNC, RECONCILE = "default.own", "default.other", "default.sync", "default.reconcile"
 PROVIDERS = {SYNC: Provider.CALCOM, RECONCILE: Provider.CALCOM, "webhooks.calcom": Provider.CALCOM}
-WORK = Work(QueueName.DEFAULT, 20, (OWN, OTHER, SYNC, RECONCILE), PROVIDERS.get)
+WORK = Work(QueueName.DEFAULT, 20, (OWN, OTHER, SYNC, RECONCILE), PROVIDERS.get, ceiling=50)
 COMPANY = UUID(int=1)
 
 
@@ -33,6 +33,7 @@ def test_while_nobody_says_anything_everything_is_taken_with_the_policys_slots_f
 def test_slots_that_were_decided_take_the_place_of_the_policys() -> None:
     assert Control(slots=40).slots_now(WORK, NOW) == 40
     assert Control(slots=0).slots_now(WORK, NOW) == 0
+    assert Control(slots=60).slots_now(WORK, NOW) == WORK.ceiling
 
 
 @pytest.mark.parametrize(("kind", "name"), [(PauseKind.QUEUE, "default"), (PauseKind.NODE, "here")])
