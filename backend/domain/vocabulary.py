@@ -339,6 +339,25 @@ class PauseKind(StrEnum):
     """A periodic job does not come round."""
 
 
+class TroubleKind(StrEnum):
+    """What a job can do to its worker, or its provider to it."""
+
+    CRASH = "crash"
+    """It was running when its worker ended without a word."""
+    MEMORY = "memory"
+    """Its worker's memory grew to the ceiling while it ran."""
+    BLOCKS = "blocks"
+    """It holds up its worker's event loop."""
+    OVERRUN = "overrun"
+    """It ran longer than it may."""
+    IGNORES_CANCELLATION = "ignores_cancellation"
+    """It goes on though it was told to end."""
+    RAISES = "raises"
+    """It fails again and again."""
+    PROVIDER_HANGS = "provider_hangs"
+    """The provider that it calls gives no answer."""
+
+
 class TokenScope(StrEnum):
     """What an API token may do. Writing includes reading."""
 

@@ -221,6 +221,8 @@ class ProviderClient:
         self._retries = retries or Retries()
         self._connections = connections
         self._random = spread or random.Random()  # noqa: S311 - spreads load, guards nothing
+        self._under_way: dict[Permit, float] = {}
+        """Attempts that are under way, and when each began (the machine's monotonic seconds)."""
         self._quiet: dict[bytes, float] = {}
         """Until when the holder of a key was asked to wait, by the key's hash."""
         self._http: httpx.AsyncClient | None = None
@@ -230,6 +232,11 @@ class ProviderClient:
         if self._http is not None:
             await self._http.aclose()
             self._http = None
+
+    @property
+    def silent_s(self) -> float:
+        """How long the attempt that has been under way longest has been waiting for its answer; 0 with none."""
+        return time.monotonic() - min(self._under_way.values()) if self._under_way else 0.0
 
     def wait_s(self, bearer: str | None = None) -> float:
         """Seconds until a call with this key may be made at all; 0 when it may now."""
@@ -288,6 +295,7 @@ class ProviderClient:
     async def _attempt(self, permit: Permit, request: _Request) -> Reply:
         began = self.clock.monotonic()
         outcome = "unreachable"
+        self._under_way[permit] = time.monotonic()
         try:
             reply = await self._send(request)
             permit.succeeded()
@@ -305,6 +313,7 @@ class ProviderClient:
             permit.failed()
             raise
         finally:
+            del self._under_way[permit]
             permit.abandoned()
             figures = self.figures.get(request.endpoint)
             if figures is None:

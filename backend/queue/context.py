@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from backend.domain.vocabulary import Provider
 from backend.postgres.pools import Connection, Pool
 from backend.providers.clients import Providers
 from backend.queue.claims import Claim
@@ -65,6 +66,11 @@ class JobContext:
         if self._providers is None:
             raise Permanent("this worker calls no providers")
         return self._providers
+
+    def silent_s(self, provider: Provider) -> float:
+        """How long this worker has been waiting for an answer of the provider; 0 when it waits for none."""
+        client = None if self._providers is None else self._providers.used.get(provider)
+        return 0.0 if client is None else client.silent_s
 
     @property
     def company_id(self) -> UUID:

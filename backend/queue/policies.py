@@ -353,7 +353,25 @@ def _unused(name: str, policy: QueuePolicy | JobPolicy) -> str:
     return f" (with {policy.attempts} attempts never {', '.join(f'{wait:g}' for wait in left)} s)"
 
 
+class _InForce:
+    """What this process works by."""
+
+    policies: Policies
+
+
+def in_force() -> Policies:
+    """The policies that this process works by: what is built in until told otherwise."""
+    return _InForce.policies
+
+
+def put_in_force(policies: Policies) -> None:
+    """Work by these from now on. For a process's start."""
+    _InForce.policies = policies
+
+
 BUILT_IN = Policies({policy.queue: policy for policy in BUILT_IN_QUEUES})
+
+_InForce.policies = BUILT_IN
 
 POLICIES: Mapping[QueueName, QueuePolicy] = BUILT_IN.queues
 """What is built in, by queue."""

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from backend.postgres.pools import Connection
 from backend.queue.engine import queries
+from backend.queue.policies import in_force
 
 COMPANY_HEADER = "company"
 """Job header that carries the tenant's id."""
@@ -31,8 +32,8 @@ class NewJob:
     """The tenant for whom it runs; None for housekeeping across tenants."""
     dedupe_key: str | None = None
     """While a job with this key waits or runs, another one is not put in."""
-    priority: int = 0
-    """Higher starts first."""
+    priority: int | None = None
+    """Higher starts first; None: as its policy says."""
     delay: timedelta = timedelta()
     """Wait before the first start."""
 
@@ -54,7 +55,7 @@ class JobQueue:
         ids = await queries(connection).enqueue(
             [job.entrypoint for job in ordered],
             [job.payload for job in ordered],
-            [job.priority for job in ordered],
+            [_priority(job) for job in ordered],
             [job.delay for job in ordered],
             [job.dedupe_key for job in ordered],
             [{COMPANY_HEADER: str(job.company_id)} if job.company_id else None for job in ordered],
@@ -64,6 +65,15 @@ class JobQueue:
         for index, job_id in zip(order, ids, strict=True):
             placed[index] = job_id
         return placed
+
+
+def _priority(job: NewJob) -> int:
+    if job.priority is not None:
+        return job.priority
+    try:
+        return in_force().job(job.entrypoint).priority
+    except ValueError:
+        return 0  # of no queue that is known here
 
 
 def delivery_of(payload: bytes) -> UUID | None:

@@ -31,6 +31,7 @@ from backend.queue.control import Control, ControlUnreadable, Work, moved_name, 
 from backend.queue.doorbell import Doorbell
 from backend.queue.executor import Ending, Executor, Recall, Run
 from backend.queue.gate import Gate
+from backend.queue.guard import Guard
 from backend.queue.outages import TRANSIENT, Patience, insist
 from backend.queue.provider_reports import ProviderReports
 from backend.queue.roster import BEAT_S, Figures, Roster
@@ -55,8 +56,8 @@ ROOM_WAIT_S = 0.005
 UNWRITTEN_BATCHES = 10
 """No more jobs are taken while so many batches of finished ones wait to be written off."""
 
-BLOCKED_BEYOND_S = 15.0
-"""A process whose loop is blocked for this much longer than a job may take is ended."""
+BLOCKED_S = 10.0
+"""A process whose loop is blocked for so long is ended: no handler may hold it up at all."""
 
 
 async def run_worker(config: WorkerConfig) -> None:
@@ -65,9 +66,8 @@ async def run_worker(config: WorkerConfig) -> None:
     from backend.stack.child import announce_ready, stop_event
 
     worker = Worker(config, handlers_of(config.queue), HANDLERS)
-    longest_s = max(worker.policies.job(name).timeout_s for name in handlers_of(config.queue))
-    limit_s = longest_s + BLOCKED_BEYOND_S
-    with Watchdog(limit_s, worker.names_running):
+    blocked = worker.guard.blocked
+    with Watchdog(BLOCKED_S, worker.names_running, tell=blocked.tell, give_up=blocked.give_up):
         await worker.run(stop_event(), announce_ready)
     if worker.unfinished:
         # Their handlers ignore cancellation; an orderly end of the loop would wait for them for ever.
@@ -88,13 +88,18 @@ class Worker:
         self._config = config
         self._handlers = dict(handlers)
         self._elsewhere = elsewhere or {}
-        self._executor = Executor(self.policies, self._handlers, config.unwind_s)
-        self._gate = Gate(
-            Work(config.queue, self.policy.concurrency, tuple(handlers), lambda name: self.policies.job(name).provider),
-            self._let_go,
+        work = Work(
+            queue=config.queue,
+            slots=self.policy.concurrency,
+            ceiling=self.policy.ceiling,
+            types=tuple(handlers),
+            provider_of=lambda entrypoint: self.policies.job(entrypoint).provider,
         )
+        self._gate = Gate(work, self._let_go)
         self._mine: dict[int, Run] = {}
         """Jobs whose lease is this worker's: in work, or done and not yet written off."""
+        self.guard = Guard(config, self.id, self._mine, lambda: (len(self._executor.stuck), self._gate.plan().slots))
+        self._executor = Executor(self.policies, self._handlers, config.unwind_s, self.guard.tell)
         self._runs: dict[asyncio.Task[None], Run] = {}
         self._starting = 0
         """Jobs taken whose start is being noted."""
@@ -128,6 +133,7 @@ class Worker:
         self._trouble = asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as stack:
             engine_pool = await self._pool(stack, "engine", ENGINE_CONNECTIONS)
+            self._engine_pool = engine_pool
             self._job_pool = await self._pool(stack, "jobs", JOB_CONNECTIONS)
             self._notices = Notices(self._config.valkey_url) if self._config.valkey_url else None
             if self._notices is not None:
@@ -150,6 +156,7 @@ class Worker:
             self._doorbell = Doorbell(self._config.postgres, self._config.queue, application, self._read_control)
             roster = self._roster(engine_pool)
             await insist("warming up", partial(self._warm, engine_pool, roster))
+            await insist("taking over", partial(self.guard.begin, engine_pool, self.policies))
             background = [
                 self._in_background(work)
                 for work in (
@@ -158,6 +165,7 @@ class Worker:
                     self._keep_leases(),
                     self._sign(roster),
                     self._reports.run(),
+                    self.guard.run(engine_pool),
                 )
             ]
             try:
@@ -241,7 +249,8 @@ class Worker:
         stopped = asyncio.create_task(stop.wait())
         looking = self._in_background(self._look_for_jobs())
         assert self._trouble is not None
-        ends: set[asyncio.Future[Any]] = {stopped, self._trouble}
+        worn_out = asyncio.create_task(self.guard.worn_out.wait())
+        ends: set[asyncio.Future[Any]] = {stopped, worn_out, self._trouble}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if self._trouble.done():
@@ -256,8 +265,8 @@ class Worker:
                 await asyncio.wait(self._starts, timeout=limit_s)
         finally:
             self._stopping = True
-            stopped.cancel()
-            looking.cancel()
+            for task in (stopped, worn_out, looking):
+                task.cancel()
 
     async def _look_for_jobs(self) -> None:
         patience = Patience("taking jobs")
@@ -384,7 +393,9 @@ class Worker:
         """Write what became of a job that is not done."""
         failure, kept = ending.failure, True
         cause = f"{claim.entrypoint} {claim.job_id}"
-        if ending.outcome is RunOutcome.RELEASED:
+        if ending.is_crash:
+            kept = await self.guard.give_up(self._engine_pool, claim, ending.delay_s)
+        elif ending.outcome is RunOutcome.RELEASED:
             kept = await insist("giving a job back", partial(self._claims.release, claim))
         elif ending.outcome is RunOutcome.POSTPONED:
             logger.info("%s waits %.0f s: %s", cause, ending.delay_s, ending.reason)

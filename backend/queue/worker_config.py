@@ -34,6 +34,8 @@ class WorkerConfig:
     policies: Policies = BUILT_IN
     policy: QueuePolicy | None = None
     """Its queue's, in place of the one in `policies`."""
+    memory_ceiling: int | None = None
+    """Resident bytes at which the process is recycled: jobs that make it grow are stopped before. None: never."""
     lease_s: float = HEARTBEAT_S
     """A job whose worker has been silent for so long is given to another."""
     look_s: float = DEQUEUE_WAIT_S

@@ -44,6 +44,8 @@ WORDS: dict[tuple[str, str], type[StrEnum]] = {
     ("node_orders", "state"): vocabulary.OrderState,
     ("pauses", "kind"): vocabulary.PauseKind,
     ("queue_slots", "queue"): vocabulary.QueueName,
+    ("job_troubles", "queue"): vocabulary.QueueName,
+    ("job_troubles", "kind"): vocabulary.TroubleKind,
     ("held_jobs", "queue"): vocabulary.QueueName,
     ("held_jobs", "state"): vocabulary.HeldState,
     ("reconciliation_differences", "action"): vocabulary.DifferenceAction,

@@ -1,0 +1,108 @@
+"""Keeps one worker going whatever its jobs do: names what they do to it, stops those that grow, gives up when worn out.
+
+What a job does is told through `Troubles`; what is done about it: a job that makes its worker grow is stopped and
+counts as one that brought it down; a worker whose handlers ignore cancellation ends when too many slots are lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from uuid import UUID
+
+import psutil
+
+from backend.domain.vocabulary import TroubleKind
+from backend.postgres.pools import Pool
+from backend.queue.blocked import BlockTeller
+from backend.queue.claims import Claim
+from backend.queue.executor import Recall, Run
+from backend.queue.memory_watch import LOOK_S, MemoryWatch
+from backend.queue.outages import insist
+from backend.queue.policies import Policies
+from backend.queue.predecessors import accused, give_up, take_over
+from backend.queue.priorities import write_priorities
+from backend.queue.troubles import Troubles
+from backend.queue.worker_config import WorkerConfig
+
+logger = logging.getLogger(__name__)
+
+WORN_OUT_SHARE = 0.25
+"""A worker ends when so large a part of its slots is held by handlers that ignore their cancellation."""
+
+
+class Guard:
+    """Guards one worker."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        worker_id: UUID,
+        running: Mapping[int, Run],
+        slots: Callable[[], tuple[int, int]],
+    ) -> None:
+        """`running`: the jobs that are this worker's, by id; followed as it changes.
+
+        `slots`: those held by handlers that ignore their cancellation, and all.
+        """
+        self.blocked = BlockTeller(config, worker_id, running)
+        self.troubles = Troubles(config.node, config.queue)
+        self.worn_out = asyncio.Event()
+        """Set when the worker had better end and be started afresh."""
+        self._config = config
+        self._worker_id = worker_id
+        self._running = running
+        self._slots = slots
+
+    def tell(self, kind: TroubleKind, claim: Claim, detail: str) -> None:
+        """A job does this."""
+        self.troubles.note(kind, claim.entrypoint, claim.job_id, detail)
+        stuck, slots = self._slots()
+        if stuck >= max(1.0, WORN_OUT_SHARE * slots) and not self.worn_out.is_set():
+            logger.error("%d of %d slots are held by handlers that ignore their cancellation: ending", stuck, slots)
+            self.worn_out.set()
+
+    async def begin(self, pool: Pool, policies: Policies) -> None:
+        """Take over what dead workers left, and write down what others need to know of this one's policies."""
+        left = await take_over(pool, self._worker_id, self._config.node, self._config.queue)
+        for kind, (one, suspected) in accused(left).items():
+            beside = f" with {suspected - 1} others" if suspected > 1 else ""
+            again = f", the {one.crashes}. time" if one.crashes > 1 else ""
+            detail = f"was running when its worker ended{beside}{again}"
+            logger.warning("%s %d %s", kind, one.job_id, detail)
+            self.troubles.note(TroubleKind.CRASH, kind, one.job_id, detail)
+        await self.troubles.write(pool)
+        await write_priorities(pool, policies, self._config.queue)
+
+    async def run(self, pool: Pool) -> None:
+        """Watch and tell until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.troubles.run(pool))
+            if self._config.memory_ceiling is not None:
+                tasks.create_task(self._watch_memory(self._config.memory_ceiling))
+
+    async def give_up(self, pool: Pool, claim: Claim, delay_s: float) -> bool:
+        """Queue a job again as if it had brought the worker down; False when it is this worker's no more."""
+        return await insist("giving a job up", partial(give_up, pool, self._worker_id, claim, delay_s))
+
+    async def _watch_memory(self, ceiling: int) -> None:
+        process = psutil.Process()
+        watch = MemoryWatch(
+            ceiling,
+            lambda: int(process.memory_info().rss),
+            lambda: [run.claim for run in self._running.values() if run.handler is not None and not run.handler.done()],
+        )
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if (grown := watch.look()) is None:
+                continue
+            size = f"{grown.rss_bytes / 2**20:.0f} MB"
+            logger.error("the process has grown to %s, most of it during %s", size, grown.entrypoint or "nothing")
+            if grown.entrypoint is not None:
+                detail = f"its worker grew to {size}, {grown.by_bytes / 2**20:.0f} MB of it while it ran"
+                self.troubles.note(TroubleKind.MEMORY, grown.entrypoint, grown.job_id, detail)
+            for job_id in grown.guilty:
+                if (run := self._running.get(job_id)) is not None:
+                    run.recall(Recall.GREW)

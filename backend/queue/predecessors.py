@@ -1,0 +1,110 @@
+"""Workers that ended without a word, and what they leave: jobs that were running, starts without an end.
+
+Whoever works for the same queue on the same node next looks whether their processes live. Jobs of dead ones need not
+wait for their lease, and are named: what brought the worker down is among them. A wrong guess costs a second run of a
+job at most, for nobody but a job's owner changes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import psutil
+
+from backend.domain.vocabulary import QueueName
+from backend.postgres.pools import Pool
+from backend.queue.claims import Claim
+
+_OTHERS = """
+select id, pid, started_at from workers
+where node = $1 and queue = $2 and id <> $3 and state <> 'stopped' and heartbeat_at > now() - interval '1 hour'
+"""
+
+_TAKE_OVER = """
+with ended as (
+    update workers set state = 'stopped' where id = any($1::uuid[]) and state <> 'stopped' returning id
+), freed as (
+    -- As old as no lease is: the next look at the queue takes them.
+    update pgqueuer set heartbeat = now() - interval '1 day'
+    where queue_manager_id = any($1::uuid[]) and status = 'picked'
+)
+select run.job_id, run.entrypoint,
+       (select count(*) from job_runs other where other.job_id = run.job_id and other.ended_at is null) as crashes
+from job_runs run, ended
+where run.worker_id = ended.id and run.ended_at is null
+order by crashes, run.started_at
+"""
+
+_GIVE_UP = """
+-- The run stays open: it counts as one that brought its worker down.
+with given as (
+    update pgqueuer
+    set status = 'queued', execute_after = now() + $3, updated = now(), queue_manager_id = null, slot = null
+    where id = $2 and queue_manager_id is not distinct from $1 and status::text = 'picked'
+    returning id, entrypoint, priority
+), logged as (
+    insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
+    select id, 'queued', entrypoint, priority, '{}' from given
+)
+select id from given
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """A job that was running when its worker ended."""
+
+    job_id: int
+    entrypoint: str
+    crashes: int
+    """Its starts without an end, this one included."""
+
+
+async def take_over(pool: Pool, worker_id: UUID, node: str, queue: QueueName) -> tuple[LeftBehind, ...]:
+    """Free the jobs of workers whose processes are gone; those that were running, the most suspicious last.
+
+    Raises asyncpg's errors.
+    """
+    others = await pool.fetch(_OTHERS, node, queue.value, worker_id)
+    dead = [row["id"] for row in others if not _lives(row["pid"], row["started_at"])]
+    if not dead:
+        return ()
+    rows = await pool.fetch(_TAKE_OVER, dead)
+    return tuple(LeftBehind(row["job_id"], row["entrypoint"], row["crashes"]) for row in rows)
+
+
+def accused(left: tuple[LeftBehind, ...]) -> dict[str, tuple[LeftBehind, int]]:
+    """By job type: the job that most likely brought the worker down, and how many are under the same suspicion.
+
+    Jobs that have been there for fewer crashes than another are not accused.
+    """
+    most = max((one.crashes for one in left), default=0)
+    found: dict[str, tuple[LeftBehind, int]] = {}
+    suspected = [one for one in left if one.crashes == most]
+    for one in suspected:
+        found[one.entrypoint] = (one, len(suspected))
+    return found
+
+
+async def give_up(pool: Pool, worker_id: UUID, claim: Claim, delay_s: float) -> bool:
+    """Queue a job again that would have brought its worker down, as if it had; False when it is this worker's no more.
+
+    Raises asyncpg's errors.
+    """
+    return await pool.fetchval(_GIVE_UP, worker_id, claim.job_id, timedelta(seconds=delay_s)) is not None
+
+
+def _lives(pid: int, since: datetime) -> bool:
+    """Whether the process that signed the roster at `since` still exists."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        # Another process may have the number by now; it began later than the row.
+        return process.create_time() <= since.timestamp() + 1.0
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
