@@ -287,7 +287,8 @@ async def test_held_jobs_are_grouped_by_cause(watch: Connection, scenery: Scener
     first, second = snapshot.held
     assert (first.fingerprint, first.message) == ("a", "latest")
     assert (first.held_1h, first.held_24h, first.held_total, first.companies) == (1, 2, 2, 1)
-    assert (second.held_1h, second.held_24h, second.held_total) == (0, 0, 1)
+    assert (first.trend, first.top_companies) == ((*(0,) * 11, 1), (("nord", 2),))
+    assert (second.held_1h, second.held_24h, second.held_7d, second.held_total) == (0, 0, 1, 1)
     assert {row.queue: row.held for row in snapshot.queues}["webhooks"] == 3
 
 

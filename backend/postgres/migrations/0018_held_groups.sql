@@ -4,3 +4,4 @@
 create index held_jobs_undecided on held_jobs (fingerprint, held_at) include (company_id) where state = 'held';
 create index held_jobs_undecided_type on held_jobs (entrypoint, held_at) where state = 'held';
 create index held_jobs_undecided_company on held_jobs (company_id, held_at) where state = 'held';
+create index held_jobs_quarantined on held_jobs (held_at) where state = 'held' and error_type = 'Quarantined';

@@ -68,9 +68,9 @@ CONTROL = """json_build_object(
 HELD_BY_QUARANTINE = """(
             select coalesce(json_object_agg(id, jobs), '{}')
             from (select substring(message from '^held before it ran by quarantine ([0-9]+) of') as id, count(*) as jobs
-                  from open_held where error_type = 'Quarantined' group by 1) each
+                  from held_jobs where state = 'held' and error_type = 'Quarantined' group by 1) each
             where id is not null)"""
-"""Jobs by the number of the quarantine; needs `open_held`, so it is asked for with the slower figures."""
+"""Jobs by the number of the quarantine, index held_jobs_quarantined."""
 
 
 class Decided(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ import msgspec
 
 from backend.domain.vocabulary import PauseKind, QueueName
 from backend.watch.collect import Sources
+from backend.watch.collect.held_groups import HELD, HELD_TABLES, MANY, MANY_S, HeldFigures
 from backend.watch.collect.queue_control import (
     CONTROL,
     HELD_BY_QUARANTINE,
@@ -20,7 +21,6 @@ from backend.watch.collect.rows import FIGURES_S, is_due
 from backend.watch.collect.trend import extend
 from backend.watch.connection import Connection
 from backend.watch.snapshots import (
-    HeldGroup,
     JobTypeRow,
     ProviderRow,
     QueueRow,
@@ -37,7 +37,7 @@ RATED = 6_000
 """A rate is taken over the last minute, or over so many entries when there are more (the statement's limit)."""
 
 BUSY = 2_000
-"""With more runs, held jobs or deliveries than this the slower figures are taken every tenth second only."""
+"""With more runs or deliveries (or held jobs) than this the slower figures are taken every tenth second only."""
 
 ALIVE_S = 10.0
 """A worker that has been silent for longer is not counted as one."""
@@ -114,24 +114,7 @@ runs as (
     where $1
     group by run.entrypoint
 ),
-open_held as (
-    -- index held_jobs_open
-    select queue, entrypoint, fingerprint, error_type, message, company_id, held_at
-    from held_jobs where $1 and state = 'held'
-),
-groups as (
-    select fingerprint, queue, entrypoint,
-           (array_agg(left(error_type, 200) order by held_at desc))[1] as error_type,
-           (array_agg(left(message, 500) order by held_at desc))[1] as message,
-           count(distinct company_id) as companies,
-           count(*) filter (where held_at > now() - interval '1 hour') as held_1h,
-           count(*) filter (where held_at > now() - interval '24 hours') as held_24h,
-           count(*) as held_total,
-           date_part('epoch', min(held_at)) as first_at,
-           date_part('epoch', max(held_at)) as last_at
-    from open_held group by fingerprint, queue, entrypoint
-    order by held_1h desc, held_total desc limit 100
-)
+{HELD_TABLES.format(wanted="$2")}
 select json_build_object(
     'waiting', (select coalesce(json_agg(waiting), '[]') from waiting),
     'running', (select coalesce(json_object_agg(entrypoint, running), '{{}}') from running),
@@ -166,12 +149,10 @@ select json_build_object(
                max((select max((e.value ->> 'p99_s')::float8) from jsonb_each(endpoints) e)) as p99_s
         from provider_state where updated_at > now() - interval '2 minutes' group by provider) each),
     'control', {CONTROL},
+    'held', case when $2 then {HELD} end,
+    'held_by_quarantine', case when $2 then {HELD_BY_QUARANTINE} end,
     'figures', case when $1 then json_build_object(
         'runs', (select coalesce(json_agg(runs), '[]') from runs),
-        'held', (select coalesce(json_agg(groups order by held_1h desc, held_total desc), '[]') from groups),
-        'held_jobs', (select coalesce(json_object_agg(queue || ' ' || entrypoint, jobs), '{{}}')
-                      from (select queue, entrypoint, count(*) as jobs from open_held group by 1, 2) each),
-        'held_by_quarantine', {HELD_BY_QUARANTINE},
         'accepted_1h', (select count(*) from webhook_inbox where received_at > now() - interval '1 hour'),
         'rejected_by_reason_1h', (select coalesce(json_object_agg(reason, rejects), '{{}}') from (
             select reason, sum(count) as rejects from webhook_rejects
@@ -220,10 +201,6 @@ class Figures(msgspec.Struct, frozen=True):
     """The slower figures."""
 
     runs: tuple[Runs, ...]
-    held: tuple[HeldGroup, ...]
-    held_jobs: dict[str, int]
-    """By queue and entrypoint, with a blank between."""
-    held_by_quarantine: dict[str, int]
     accepted_1h: int
     rejected_by_reason_1h: dict[str, int]
     reconciled: tuple[ReconciledRow, ...]
@@ -252,6 +229,8 @@ class Answer(msgspec.Struct, frozen=True):
     calendar: Calendar
     providers: tuple[ProviderRow, ...]
     control: Control
+    held: HeldFigures | None
+    held_by_quarantine: dict[str, int] | None
     figures: Figures | None
 
 
@@ -263,17 +242,18 @@ async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
     previous = sources.previous if isinstance(sources.previous, QueuesSnapshot) else None
     whole = previous is None or is_due(previous, time.time(), FIGURES_S) or not is_busy(previous)
     began = time.perf_counter()
-    answer = _answer.decode(await connection.fetchval(STATEMENT, whole))
+    held_too = is_due(previous, time.time(), held_every_s(previous))
+    answer = _answer.decode(await connection.fetchval(STATEMENT, whole, held_too))
     now = time.time()
     took_ms = (time.perf_counter() - began) * 1000
     job_types = job_type_rows(answer, previous)
     if answer.figures is not None:
-        held, accepted = answer.figures.held, answer.figures.accepted_1h
+        accepted = answer.figures.accepted_1h
         rejected = answer.figures.rejected_by_reason_1h
         reconciled = answer.figures.reconciled
     else:
         assert previous is not None
-        held, accepted, rejected = previous.held, previous.accepted_1h, previous.rejected_by_reason_1h
+        accepted, rejected = previous.accepted_1h, previous.rejected_by_reason_1h
         reconciled = previous.reconciled
     many = [row.entrypoint for row in answer.waiting if COUNTED in {row.ready, row.scheduled}]
     return QueuesSnapshot(
@@ -283,7 +263,7 @@ async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
         notes=(*sources.notes, *(f"more than {COUNTED:,} jobs of {kind} wait: counted no further" for kind in many)),
         queues=queue_rows(answer, job_types, previous, now),
         job_types=job_types,
-        held=held,
+        held=answer.held.groups if answer.held is not None else previous.held if previous is not None else (),
         workers=answer.workers,
         inbox_waiting=answer.inbox_waiting,
         inbox_oldest_s=answer.inbox_oldest_s,
@@ -301,7 +281,7 @@ async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
         slot_changes=answer.control.slot_changes,
         quarantines=quarantine_rows(
             answer.control,
-            answer.figures.held_by_quarantine if answer.figures is not None else None,
+            answer.held_by_quarantine,
             previous.quarantines if previous is not None else (),
         ),
         bulk_actions=answer.control.bulk_actions,
@@ -312,8 +292,13 @@ async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
 def is_busy(snapshot: QueuesSnapshot) -> bool:
     """Whether there is so much of something that its figures are better taken less often."""
     runs = sum(row.done + row.retried for row in snapshot.job_types)
-    held = sum(group.held_total for group in snapshot.held)
-    return max(runs, held, snapshot.accepted_1h) > BUSY
+    return max(runs, snapshot.accepted_1h) > BUSY
+
+
+def held_every_s(previous: QueuesSnapshot | None) -> float:
+    """Seconds after which held jobs are counted anew; zero: each time."""
+    held = sum(row.held for row in previous.queues) if previous is not None else 0
+    return MANY_S if held > MANY else FIGURES_S if held > BUSY else 0.0
 
 
 def queue_of(entrypoint: str) -> str:
@@ -327,8 +312,10 @@ def job_type_rows(answer: Answer, previous: QueuesSnapshot | None) -> tuple[JobT
     waiting = {row.entrypoint: row for row in answer.waiting}
     runs = {row.entrypoint: row for row in answer.figures.runs} if answer.figures is not None else None
     held: dict[str, int] = {}
-    for key, jobs in (answer.figures.held_jobs if answer.figures is not None else {}).items():
+    for key, jobs in (answer.held.jobs if answer.held is not None else {}).items():
         held[key.partition(" ")[2]] = held.get(key.partition(" ")[2], 0) + jobs
+    if answer.held is None:
+        held = {row.entrypoint: row.held for row in before.values() if row.held}
     names = {*waiting, *answer.running, *held, *(before if runs is None else runs)}
     rows = []
     for name in sorted(names, key=lambda name: (queue_of(name), name)):
@@ -346,7 +333,7 @@ def job_type_rows(answer: Answer, previous: QueuesSnapshot | None) -> tuple[JobT
                 ready=waits.ready if waits is not None else 0,
                 scheduled=waits.scheduled if waits is not None else 0,
                 running=answer.running.get(name, 0),
-                held=old.held if old is not None else held.get(name, 0),
+                held=held.get(name, 0),
                 done=old.done if old is not None else ran.done if ran is not None else 0,
                 retried=old.retried if old is not None else ran.retried if ran is not None else 0,
                 wait_p50_s=wait_s[0],
