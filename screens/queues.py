@@ -1,104 +1,47 @@
-"""Queues: what waits, how long, whether it gets fewer, what is held and why."""
+"""Queues: what waits, how long, whether it gets fewer; what is held and why; what is in force and what was decided."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.containers import Container
 from textual.widget import Widget
 
-from backend.watch.snapshots import HeldGroup, JobTypeRow, QueuesSnapshot
-from screens.base import ConsoleScreen
-from screens.moments import moment_text
-from screens.pulse_panels import queue_lines
-from widgets.columns import Column
-from widgets.figures import age_text, count_text, short_text, with_unit
+from backend.watch.snapshots import HeldGroup, QueuesSnapshot, SlotChange, TroubleRow
+from screens.held_actions import Choice, Scope
+from screens.in_force import LANES, NOTES, Lane, Note, lanes, news_line, notes
+from screens.queue_actions import QueueActions
+from screens.queue_lists import (
+    CAUSES,
+    JOB_TYPES,
+    PROVIDERS,
+    QUEUES,
+    Expected,
+    ProviderLine,
+    QueueLine,
+    TypeLine,
+    provider_rows,
+    queue_rows,
+    type_rows,
+)
+from screens.queue_room import HEAD, ORDER, SIDE, heights, reachable
+from widgets.figures import age_text, count_text, with_unit
 from widgets.line_view import LineView
-from widgets.pieces import Content, Line, Piece, Tone, rule
+from widgets.pieces import Line, Piece, Tone, rule
 from widgets.row_book import Sorting
 from widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from backend.watch.snapshots import Snapshot
 
+TITLES = {"causes": "Held", "lanes": "In force", "notes": "Decisions", "providers": "Providers", "types": "Job types"}
+"""The lists as the line that stands for them calls them."""
 
-def held_count_cell(group: HeldGroup) -> Content:
-    """How many of the last hour; none is dim."""
-    if not group.held_1h:
-        return Piece("0", Tone.DIM)
-    return Piece(count_text(group.held_1h), Tone.WARN)
-
-
-CAUSES: tuple[Column[HeldGroup], ...] = (
-    Column("type", "Job type", cell=lambda row: Piece(row.entrypoint, Tone.BRIGHT), width=22),
-    Column("error", "Cause", cell=lambda row: Piece(f"{row.error_type}: {row.message}"), width=26, grow=4),
-    Column(
-        "hour", "1 h", cell=held_count_cell, width=6, align="right", sort=lambda row: row.held_1h, descending=True,
-        searched=False,
-    ),
-    Column(
-        "day", "24 h", cell=lambda row: count_text(row.held_24h), width=6, align="right",
-        sort=lambda row: row.held_24h, descending=True, searched=False, priority=4,
-    ),
-    Column(
-        "all", "all", cell=lambda row: count_text(row.held_total), width=6, align="right",
-        sort=lambda row: row.held_total, descending=True, searched=False, priority=3,
-    ),
-    Column(
-        "first", "First", timed=lambda row, now: Piece(moment_text(row.first_at, now), Tone.DIM), width=12,
-        sort=lambda row: row.first_at, descending=True, searched=False, priority=5,
-    ),
-    Column(
-        "last", "Last", timed=lambda row, now: Piece(moment_text(row.last_at, now)), width=12,
-        sort=lambda row: row.last_at, descending=True, searched=False, priority=2,
-    ),
-    Column(
-        "companies", "Comp.", cell=lambda row: Piece(count_text(row.companies), Tone.DIM), width=5, align="right",
-        sort=lambda row: row.companies, descending=True, searched=False, priority=6,
-    ),
-)  # fmt: skip
-
-
-def _age_column(key: str, title: str, value: str, *, priority: int) -> Column[JobTypeRow]:
-    def seconds(row: JobTypeRow) -> float | None:
-        found = getattr(row, value)
-        return float(found) if found is not None else None
-
-    return Column(
-        key, title, cell=lambda row: with_unit(age_text(seconds(row))), width=8, align="right", sort=seconds,
-        descending=True, searched=False, priority=priority,
-    )  # fmt: skip
-
-
-def _count_column(key: str, title: str, value: str, *, priority: int, alarm: bool = False) -> Column[JobTypeRow]:
-    def count(row: JobTypeRow) -> int:
-        return int(getattr(row, value))
-
-    def cell(row: JobTypeRow) -> Content:
-        number = count(row)
-        if not number:
-            return Piece("0", Tone.DIM)
-        return Piece(short_text(number), Tone.WARN if alarm else Tone.TEXT)
-
-    return Column(
-        key, title, cell=cell, width=7, align="right", sort=count, descending=True, searched=False, priority=priority
-    )
-
-
-JOB_TYPES: tuple[Column[JobTypeRow], ...] = (
-    Column("type", "Job type", cell=lambda row: Piece(row.entrypoint, Tone.BRIGHT), width=24, grow=1, most=40),
-    _count_column("ready", "ready", "ready", priority=1),
-    _count_column("running", "runs", "running", priority=1),
-    _count_column("scheduled", "later", "scheduled", priority=2),
-    _count_column("held", "held", "held", priority=1, alarm=True),
-    _count_column("done", "done", "done", priority=3),
-    _count_column("retried", "retried", "retried", priority=4, alarm=True),
-    _age_column("wait50", "wait p50", "wait_p50_s", priority=6),
-    _age_column("wait99", "wait p99", "wait_p99_s", priority=3),
-    _age_column("run50", "run p50", "run_p50_s", priority=7),
-    _age_column("run99", "run p99", "run_p99_s", priority=5),
-)
+EXPECTED_S = 5.0
+"""What was asked for is shown for so long until a snapshot tells of it."""
 
 
 def intake_line(snapshot: QueuesSnapshot, width: int) -> Line:
@@ -127,7 +70,7 @@ def intake_line(snapshot: QueuesSnapshot, width: int) -> Line:
 
 
 def calendar_lines(snapshot: QueuesSnapshot) -> list[Line]:
-    """What is on its way to calendars, and how the providers do; nothing while no provider is called."""
+    """What is on its way to calendars; nothing while no provider is called."""
     if not (snapshot.providers or snapshot.calendar_pending or snapshot.calendar_failed):
         return []
     pieces: list[Piece] = [Piece(" Calendars, not written yet "), Piece(count_text(snapshot.calendar_pending))]
@@ -138,87 +81,348 @@ def calendar_lines(snapshot: QueuesSnapshot) -> list[Line]:
         Piece("   refused ", Tone.DIM),
         Piece(f"✖ {failed}", Tone.CRIT) if failed else Piece("0"),
     ]
-    for row in snapshot.providers:
-        is_open = row.breaker != "closed"
-        pieces += [
-            Piece(f"   {row.provider} ", Tone.DIM),
-            Piece("▲ held back" if is_open else "answers", Tone.WARN if is_open else Tone.OK),
-            *((Piece(" since ", Tone.DIM), *with_unit(age_text(row.since_s))) if is_open else ()),
-            Piece("  p99 ", Tone.DIM),
-            *with_unit(age_text(row.p99_s)),
-        ]
     return [Line(tuple(pieces))]
 
 
-def reconciled_lines(snapshot: QueuesSnapshot) -> list[Line]:
-    """When providers were last compared with, and what is open; nothing while none is."""
-    if not snapshot.reconciled:
-        return []
-    pieces: list[Piece] = [Piece(" Compared")]
-    for row in snapshot.reconciled:
-        is_well = row.state in {"done", "running"}
-        pieces += [
-            Piece(f"   {row.provider} ", Tone.DIM),
-            *(() if is_well else (Piece(f"▲ {row.state} ", Tone.WARN),)),
-            *((Piece("not within the hour"),) if row.done_s is None else with_unit(f"{age_text(row.done_s)} ago")),
-            Piece("  open ", Tone.DIM),
-            Piece(f"▲ {row.open}", Tone.WARN) if row.open else Piece("0"),
-        ]
-    return [Line(tuple(pieces))]
-
-
-class QueuesScreen(ConsoleScreen):
-    """Queues on top, then what is held by cause, then job types."""
+class QueuesScreen(QueueActions):
+    """Queues on top, under them what is held, what is in force, what was decided, providers, job types."""
 
     NAME = "queues"
     TITLE = "Queues"
     DOMAINS: ClassVar[tuple[str, ...]] = ("queues",)
     CSS_PATH = "queues.tcss"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._snapshot: QueuesSnapshot | None = None
+        self._expected: dict[str, tuple[Expected, float]] = {}
+        self._wanted = "causes"
+        self._sizes: dict[str, int] = {}
+
     def body(self) -> Iterable[Widget]:
-        """Figures, causes, job types."""
-        yield LineView(id="queues", classes="body")
+        """Queues, what stands in front of them, the lists."""
+        yield VirtualTable(
+            QUEUES,
+            key=lambda line: line.row.queue,
+            title="Queues",
+            nouns=("queue", "queues"),
+            empty="No queue is known yet.",
+            id="queues",
+        )
+        yield LineView(id="intake", classes="body")
+        yield LineView(id="news", classes="body")
         with Container(id="lists", classes="body"):
-            yield VirtualTable(
-                CAUSES,
-                key=lambda row: row.fingerprint,
-                title="Held, by cause",
-                nouns=("cause", "causes"),
-                empty="No held jobs. A job that fails its last attempt waits here, with its payload and traceback.",
-                sorting=Sorting("last", descending=True),
-                id="causes",
-            )
-            yield VirtualTable(
-                JOB_TYPES,
-                key=lambda row: row.entrypoint,
-                title="Job types, last 15 min",
-                nouns=("type", "types"),
-                empty="No job has run yet.",
-                id="types",
-            )
+            with Container(id="side"):
+                yield self._lanes()
+                yield self._notes()
+                yield VirtualTable(
+                    PROVIDERS,
+                    key=lambda line: line.provider,
+                    title="Providers",
+                    nouns=("provider", "providers"),
+                    empty="No provider was called lately.",
+                    id="providers",
+                )
+            with Container(id="main"):
+                yield VirtualTable(
+                    CAUSES,
+                    key=lambda row: row.fingerprint,
+                    title="Held, by cause",
+                    nouns=("cause", "causes"),
+                    empty="No held jobs. A job that fails its last attempt waits here, with its payload and traceback.",
+                    sorting=Sorting("last", descending=True),
+                    id="causes",
+                )
+                yield VirtualTable(
+                    JOB_TYPES,
+                    key=lambda line: line.row.entrypoint,
+                    title="Job types, last 15 min",
+                    nouns=("type", "types"),
+                    empty="No job has run yet.",
+                    id="types",
+                )
+
+    @staticmethod
+    def _lanes() -> VirtualTable[Lane]:
+        return VirtualTable(
+            LANES,
+            key=lambda lane: lane.key,
+            title="In force",
+            nouns=("thing", "things"),
+            empty="Nothing is paused, held back or under way.",
+            id="lanes",
+        )
+
+    @staticmethod
+    def _notes() -> VirtualTable[Note]:
+        return VirtualTable(
+            NOTES,
+            key=lambda note: note.key,
+            title="Decisions and troubles",
+            nouns=("entry", "entries"),
+            empty="No trouble within 15 minutes, and no slot was shifted.",
+            natural=Sorting("at", descending=True),
+            id="notes",
+        )
+
+    # What is shown
+
+    @property
+    def snapshot(self) -> QueuesSnapshot | None:
+        """The newest figures."""
+        return self._snapshot
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """New figures."""
         if isinstance(snapshot, QueuesSnapshot):
-            width = self.app.size.width
-            lines = [
-                *queue_lines(snapshot, width),
-                rule(Piece("Intake", Tone.BRIGHT), width),
-                intake_line(snapshot, width),
-                *calendar_lines(snapshot),
-                *reconciled_lines(snapshot),
-            ]
-            self.query_one("#queues", LineView).show(lines)
-            self.query_one("#causes", VirtualTable).set_rows(snapshot.held)
-            self.query_one("#types", VirtualTable).set_rows(snapshot.job_types)
+            self._snapshot = snapshot
+            self._forget_expected(snapshot)
+            self._show_queues()
+            rows: dict[str, list[object]] = {
+                "causes": list(snapshot.held),
+                "lanes": list(lanes(snapshot)),
+                "notes": list(notes(snapshot)),
+                "providers": list(provider_rows(snapshot)),
+                "types": list(type_rows(snapshot)),
+            }
+            for name, found in rows.items():
+                self._list(name).set_rows(found)
+            self._sizes = {name: len(found) for name, found in rows.items()}
+            self._arrange()
+
+    def expect(self, queue: str, expected: Expected | None) -> None:
+        """Show at once what was asked for."""
+        if expected is None:
+            self._expected.pop(queue, None)
+        else:
+            self._expected[queue] = (expected, time.monotonic())
+        if self.is_mounted and self._snapshot is not None:
+            self._show_queues()
+
+    def tick(self) -> None:
+        """What was expected is forgotten after a while."""
+        super().tick()
+        if self._expected and self._snapshot is not None:
+            self._forget_expected(self._snapshot)
+            self._show_queues()
+
+    def on_resize(self) -> None:
+        """The lists share the new room."""
+        super().on_resize()
+        self._arrange()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Another list has the keys: its own are shown."""
+        self.refresh_hints()
+
+    def on_virtual_table_highlighted(self, event: VirtualTable.Highlighted) -> None:
+        """Another row: what can be done with it is shown."""
+        self.refresh_hints()
+
+    # Where one goes
+
+    def action_next_list(self) -> None:
+        """The next list gets the keys, and room."""
+        self._go(1)
+
+    def action_previous_list(self) -> None:
+        """The list before gets the keys, and room."""
+        self._go(-1)
+
+    def action_history(self) -> None:
+        """What the queue or job type under the cursor did over the last hours and days."""
+        from screens.history import HistoryScreen
+
+        row = next(iter(self.chosen()), None)
+        match row:
+            case QueueLine():
+                self.app.push_screen(HistoryScreen(queue=row.row.queue))
+            case TypeLine():
+                self.app.push_screen(HistoryScreen(entrypoint=row.row.entrypoint))
+            case HeldGroup():
+                self.app.push_screen(HistoryScreen(entrypoint=row.entrypoint))
+            case _:
+                self.app.push_screen(HistoryScreen())
 
     def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
-        """A cause opens into its jobs; a job type shows its causes."""
-        if isinstance(event.row, HeldGroup):
-            from screens.cause import CauseScreen
+        """A cause opens into its jobs, a trouble into its job, a queue into its past; what is in force can be ended."""
+        row = event.row
+        match row:
+            case HeldGroup():
+                from screens.cause import CauseScreen
 
-            self.app.push_screen(CauseScreen(event.row))
-        elif isinstance(event.row, JobTypeRow):
-            causes = self.query_one("#causes", VirtualTable)
-            causes.set_filter(event.row.entrypoint)
-            causes.focus()
+                self.app.push_screen(CauseScreen(row))
+            case TypeLine():
+                self._list("causes").set_filter(row.row.entrypoint)
+                self._focus("causes")
+            case QueueLine():
+                self.action_history()
+            case Note(ref=TroubleRow(job_id=int() as job_id)):
+                from screens.things import open_thing
+
+                open_thing(self.app, "job", f"{job_id}", crumbs=(self.TITLE,))
+            case Note(ref=SlotChange() as changed):
+                self.host.say(changed.why)
+            case Lane() | ProviderLine():
+                if not self.host.read_only:
+                    self.action_pause()
+
+    def scopes(self) -> tuple[Scope, ...]:
+        """The held jobs of what the cursor is on."""
+        row = next(iter(self.chosen()), None)
+        match row:
+            case HeldGroup():
+                everything = f"all {count_text(row.held_total)} of this cause"
+                cause = Choice(fingerprint=row.fingerprint)
+                return (
+                    Scope(everything, cause, row.entrypoint, fingerprint=row.fingerprint),
+                    *(
+                        Scope(
+                            f"{count_text(count)} of it of {slug}",
+                            Choice(fingerprint=row.fingerprint, company=slug),
+                            row.entrypoint,
+                            company=slug,
+                            fingerprint=row.fingerprint,
+                        )
+                        for slug, count in row.top_companies
+                        if row.companies > 1
+                    ),
+                )
+            case TypeLine():
+                words = f"all {count_text(row.row.held)} held {row.row.entrypoint}"
+                return (Scope(words, Choice(entrypoint=row.row.entrypoint), row.row.entrypoint),)
+            case QueueLine():
+                return (Scope(f"all {count_text(row.row.held)} held of {row.row.queue}", Choice(queue=row.row.queue)),)
+        return ()
+
+    def title_of(self, action_id: str, title: str) -> str | None:
+        """Which actions apply to the row under the cursor, and what they would do there."""
+        row = next(iter(self.chosen()), None)
+        return hint_title(action_id, title, row)
+
+    # Inside
+
+    def _list(self, name: str) -> VirtualTable[object]:
+        return self.query_one(f"#{name}", VirtualTable)
+
+    def _show_queues(self) -> None:
+        if self._snapshot is not None:
+            expected = {queue: told for queue, (told, _) in self._expected.items()}
+            self.query_one("#queues", VirtualTable).set_rows(queue_rows(self._snapshot, expected))
+
+    def _forget_expected(self, snapshot: QueuesSnapshot) -> None:
+        """What a snapshot tells of, and what has waited too long for one."""
+        now = time.monotonic()
+        for line in queue_rows(snapshot, {}):
+            told, since = self._expected.get(line.row.queue, (None, 0.0))
+            if told is None:
+                continue
+            is_paused = line.pause is not None and line.pause.resumed_at is None
+            if told.slots is not None:
+                is_there = told.slots == line.decided
+            else:
+                is_there = is_paused == told.text.startswith("pause")
+            if is_there or now - since > EXPECTED_S:
+                del self._expected[line.row.queue]
+
+    def _go(self, by: int) -> None:
+        places = ("queues", *reachable(self._sizes))
+        focused = self.focused.id if self.focused is not None else None
+        here = places.index(focused) if focused in places else 0
+        self._focus(places[(here + by) % len(places)])
+
+    def _focus(self, name: str) -> None:
+        if name in ORDER:
+            self._wanted = name
+            self._arrange()
+        self._list(name).focus()
+
+    def _arrange(self) -> None:
+        """Give each list its lines."""
+        if not self.children:
+            return
+        width, height = self.app.size
+        snapshot = self._snapshot
+        queues = self._list("queues")
+        queues.styles.height = HEAD + max(4, len(snapshot.queues) if snapshot is not None else 4)
+        short, wide = height < 30, width >= 200
+        room = height - 1 - (1 if short else 2) - (HEAD + max(4, len(snapshot.queues) if snapshot is not None else 4))
+        room -= self._show_intake(width, height) if snapshot is not None else 0
+        given = self._share(room, wide=wide)
+        hidden = [(TITLES[name], self._sizes.get(name, 0)) for name in reachable(self._sizes) if name not in given]
+        news = self.query_one("#news", LineView)
+        news.display = short and snapshot is not None
+        if short and snapshot is not None:
+            news.show([news_line(snapshot, width, time.time(), hidden)])
+
+    def _share(self, room: int, *, wide: bool) -> dict[str, int]:
+        """Lines for each list that is shown."""
+        if wide:
+            main = tuple(name for name in ORDER if name not in SIDE)
+            given = heights(room, self._sizes, self._wanted if self._wanted in main else "", names=main)
+            given |= heights(room, self._sizes, self._wanted if self._wanted in SIDE else "", names=SIDE)
+        else:
+            given = heights(room, self._sizes, self._wanted)
+        for name in ORDER:
+            table = self._list(name)
+            table.display = name in given
+            if name in given:
+                table.styles.height = given[name]
+        self.query_one("#side").display = any(name in given for name in SIDE)
+        focused = self.focused
+        if focused is not None and focused.id in ORDER and focused.id not in given:
+            self._list("queues").focus()
+        return given
+
+    def _show_intake(self, width: int, height: int) -> int:
+        """What stands in front of the queues, in as many lines as there is room for; how many those are."""
+        snapshot = self._snapshot
+        assert snapshot is not None
+        lines = [intake_line(snapshot, width), *calendar_lines(snapshot)]
+        if height < 30:
+            lines = lines[:1] if height >= 22 else []
+        else:
+            lines = [rule(Piece("Intake", Tone.BRIGHT), width), *lines]
+        self.query_one("#intake", LineView).show(lines)
+        return len(lines) + (1 if height < 30 else 0)
+
+
+ON_QUEUES = frozenset({"queues.more", "queues.fewer", "queues.unpin"})
+"""Actions on a queue's slots."""
+
+ON_CAUSES = ("held.",)
+"""Groups of actions on held jobs."""
+
+
+def hint_title(action_id: str, title: str, row: object) -> str | None:
+    """What an action would do with a row, in a word or two; None when it does not apply to it."""
+    if action_id in ON_QUEUES:
+        return title if isinstance(row, QueueLine) else None
+    if action_id.startswith(ON_CAUSES):
+        return title if isinstance(row, HeldGroup) else None
+    if action_id == "queues.breaker":
+        if not isinstance(row, ProviderLine):
+            return None
+        is_open = row.pause is not None or (row.row is not None and row.row.breaker != "closed")
+        return "close breaker" if is_open else "hold breaker open"
+    if action_id == "queues.pause":
+        return pause_title(title, row)
+    return title
+
+
+def pause_title(title: str, row: object) -> str | None:
+    """What `P` would do with a row."""
+    from backend.watch.snapshots import BulkRow, QuarantineRow
+
+    match row:
+        case QueueLine(pause=pause) | TypeLine(pause=pause):
+            return "resume" if pause is not None and pause.resumed_at is None else "pause"
+        case Lane(ref=BulkRow()):
+            return "cancel"
+        case Lane(ref=QuarantineRow()):
+            return "lift"
+        case Lane():
+            return "resume"
+        case HeldGroup():
+            return "pause"
+    return None
