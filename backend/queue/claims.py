@@ -13,8 +13,11 @@ partial indexes on worker and state are full of dead entries while a queue is bu
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Sequence, Sized
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -93,14 +96,18 @@ select id, (select count(*) from rung) from given
 """
 
 _HOLD = """
-with held as (
-    update pgqueuer
+with given as (
+    select * from unnest($2::bigint[], $4::uuid[], $9::integer[], $10::text[]) as t (id, company_id, attempts, record)
+), held as (
+    update pgqueuer as job
     set status = 'failed', updated = now(), queue_manager_id = null, slot = null
-    where id = $2 and queue_manager_id is not distinct from $1 and status::text = 'picked'
-    returning id, entrypoint, priority, payload, headers, created
+    from given
+    where job.id = given.id and job.queue_manager_id is not distinct from $1 and job.status::text = 'picked'
+    returning job.id, job.entrypoint, job.priority, job.payload, job.headers, job.created, given.company_id,
+              given.attempts, given.record
 ), logged as (
     insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
-    select id, 'failed', entrypoint, priority, $10::jsonb from held
+    select id, 'failed', entrypoint, priority, record::jsonb from held
 ), closed as (
     -- Of all workers: starts that crashed are settled by the hold, else a retry would count them again.
     update job_runs set ended_at = greatest(started_at, clock_timestamp()), outcome = 'held', error = $7
@@ -108,8 +115,8 @@ with held as (
 ), kept as (
     insert into held_jobs (job_id, queue, entrypoint, company_id, fingerprint, error_type, message, traceback,
                            payload, headers, attempts, enqueued_at)
-    select id, $3, entrypoint, $4, $5, $6, $7, $8, payload,
-           case when jsonb_typeof(headers) = 'object' then headers else '{}' end, $9, created
+    select id, $3, entrypoint, company_id, $5, $6, $7, $8, payload,
+           case when jsonb_typeof(headers) = 'object' then headers else '{}' end, attempts, created
     from held
     on conflict (job_id) do update
     set fingerprint = excluded.fingerprint, error_type = excluded.error_type, message = excluded.message,
@@ -119,8 +126,8 @@ with held as (
 select id from held
 """
 
-_HOLD_DELIVERY = """
-update webhook_inbox set state = 'held', error = $2 where id = $1 and state = 'accepted'
+_HOLD_DELIVERIES = """
+update webhook_inbox set state = 'held', error = $2 where id = any($1::uuid[]) and state = 'accepted'
 """
 
 _FORSAKE = """
@@ -227,6 +234,7 @@ class Claims:
         self._queue = queue
         self._lease = timedelta(seconds=lease_s)
         self._suspect_from = suspect_from
+        self._many = asyncio.Lock()
         self._looked_for: tuple[tuple[str, ...], dict[QueueEntrypoint, EntrypointExecutionParameter]] = ((), {})
         self._engine = Queries(
             # The engine annotates its driver with the unparametrised pool class.
@@ -293,16 +301,22 @@ class Claims:
         )
         return {row["job_id"]: row["crashes"] for row in rows}
 
+    def _alone(self, jobs: Sized) -> AbstractAsyncContextManager[object]:
+        """For a statement about many jobs: two might each wait for a row that the other has locked."""
+        return self._many if len(jobs) else nullcontext()
+
     async def keep(self, job_ids: Sequence[int]) -> set[int]:
         """Renew the lease of these jobs; returns those that are this worker's no more."""
-        rows = await self._pool.fetch(_KEEP, self._worker_id, list(job_ids))
+        async with self._alone(job_ids):
+            rows = await self._pool.fetch(_KEEP, self._worker_id, list(job_ids))
         return set(job_ids) - {row["id"] for row in rows}
 
     async def done(self, ended: Sequence[tuple[int, float]]) -> set[int]:
         """End these jobs (id, seconds they ran) as done; returns those that were this worker's no more."""
-        rows = await self._pool.fetch(
-            _DONE, self._worker_id, [job_id for job_id, _ in ended], [seconds for _, seconds in ended]
-        )
+        async with self._alone(ended):
+            rows = await self._pool.fetch(
+                _DONE, self._worker_id, [job_id for job_id, _ in ended], [seconds for _, seconds in ended]
+            )
         return {job_id for job_id, _ in ended} - {row["id"] for row in rows}
 
     async def retry(self, claim: Claim, delay_s: float, failure: Failure) -> bool:
@@ -364,31 +378,39 @@ class Claims:
 
         The delivery that it came from is held with it. False when the job is this worker's no more.
         """
+        return claim.job_id in await self.hold_all([claim], failure)
+
+    async def hold_all(self, claims: Sequence[Claim], failure: Failure) -> set[int]:
+        """Take all these jobs out for one cause; returns those that were this worker's."""
+        # Together in one order: of two that hold jobs none waits for a delivery that the other has.
+        ordered = sorted(claims, key=lambda claim: claim.job_id)
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
-            held = await connection.fetchval(
+            rows = await connection.fetch(
                 _HOLD,
                 self._worker_id,
-                claim.job_id,
+                [claim.job_id for claim in ordered],
                 self._queue.value,
-                claim.company_id,
+                [claim.company_id for claim in ordered],
                 failure.fingerprint,
                 failure.error_type,
                 failure.message,
                 failure.traceback,
-                claim.attempt,
-                _engine_record(claim, failure),
+                [claim.attempt for claim in ordered],
+                [_engine_record(claim, failure) for claim in ordered],
             )
-            if held is not None:
-                await _hold_delivery(connection, claim, failure)
-        return held is not None
+            held = {row["id"] for row in rows}
+            await _hold_deliveries(connection, [claim for claim in ordered if claim.job_id in held], failure)
+        return held
 
 
-async def _hold_delivery(connection: Connection, claim: Claim, failure: Failure) -> None:
-    delivery = delivery_of(claim.payload)
-    if delivery is None or claim.company_id is None:
-        return
-    await connection.execute("select set_config('app.company_id', $1, true)", str(claim.company_id))
-    await connection.execute(_HOLD_DELIVERY, delivery, f"{failure.error_type}: {failure.message}")
+async def _hold_deliveries(connection: Connection, claims: Sequence[Claim], failure: Failure) -> None:
+    deliveries: defaultdict[UUID, list[UUID]] = defaultdict(list)
+    for claim in claims:
+        if (delivery := delivery_of(claim.payload)) is not None and claim.company_id is not None:
+            deliveries[claim.company_id].append(delivery)
+    for company_id, ids in sorted(deliveries.items()):
+        await connection.execute("select set_config('app.company_id', $1, true)", str(company_id))
+        await connection.execute(_HOLD_DELIVERIES, ids, f"{failure.error_type}: {failure.message}")
 
 
 def _milliseconds(wait: timedelta) -> int:

@@ -42,3 +42,23 @@ grant select, update on job_minutes_mark to askpro_worker;
 -- Retention -----------------------------------------------------------------------------------------------------------
 
 create index held_jobs_decided on held_jobs (entrypoint, coalesce(decided_at, held_at)) where state <> 'held';
+
+-- Costs that do not grow with age ---------------------------------------------------------------------------------------
+-- Each job leaves dead rows in the queue and in its run. Vacuum comes when a few thousand are there (the embedded server
+-- looks every five seconds), so that their space is used again before the tables grow. What it cleans is in memory, so
+-- it need not sleep.
+
+alter table pgqueuer set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+                          autovacuum_analyze_scale_factor = 0.1, autovacuum_analyze_threshold = 5000);
+alter table job_runs set (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000,
+                          autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 50000,
+                          autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+alter table pgqueuer_log set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 50000,
+                              autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 100000);
+alter table pgqueuer_statistics set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+alter table job_minutes set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 200, fillfactor = 80);
+alter table parked_jobs set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
+
+-- Indexes that no statement of ours or of the engine's claims uses, while each job is written to them several times.
+drop index pgqueuer_log_status, pgqueuer_log_not_aggregated, pgqueuer_log_job_id_status,
+    pgqueuer_priority_id_id1_idx, pgqueuer_updated_id_id1_idx, pgqueuer_queue_manager_id_idx;
