@@ -22,6 +22,7 @@ BENCHMARKS = (
     "gate",
     "bodies",
     "calendar_sync",
+    "flat",
 )
 
 

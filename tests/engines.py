@@ -22,7 +22,7 @@ from backend.stack.valkey_server import ValkeyServer
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
 
-FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
+FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "200", "autovacuum_naptime": "1min"}
 """Durability is the subject of tests/chaos, which runs its own servers; everywhere else speed is."""
 
 
