@@ -1,0 +1,196 @@
+"""`askpro queue scale`, `balance`: how many jobs run at once, said by hand or following the load."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from askpro_console.commands.queue.at_queue import QUEUES, acting
+from askpro_console.commands.queue.steering import add_changing, queues_now, subject_and_blast
+from askpro_console.printed import agree, clock, print_json, print_table
+from askpro_console.refusal import Refused, WrongUsage
+from askpro_console.system import System
+from backend.domain.vocabulary import PauseKind, QueueName
+
+if TYPE_CHECKING:
+    from backend.services.operating.blast import Blast
+    from backend.watch.snapshots import SlotChange, SlotRow
+
+AUTO = "auto"
+
+
+class WouldScale(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dry run tells."""
+
+    queue: str
+    node: str
+    """Empty: every node without a number of its own."""
+    before: tuple[SlotRow, ...]
+    after: int | None
+    """None: its policy's number, and the balancer's."""
+    touches: Blast
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """How slots are shared."""
+
+    is_on: bool
+    slots: tuple[SlotRow, ...]
+    changes: tuple[SlotChange, ...]
+    """The latest decisions, newest first."""
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verbs."""
+    scale = verbs.add_parser(
+        "scale", help="how many jobs of a queue run at once; `auto` gives it to the balancer again"
+    )
+    scale.add_argument("queue", choices=QUEUES, metavar="QUEUE")
+    scale.add_argument("slots", metavar="SLOTS|auto")
+    scale.add_argument("--node", default="", metavar="NAME", help="on one machine; else on each")
+    add_changing(scale)
+    scale.set_defaults(act=_scale)
+    balance = verbs.add_parser("balance", help="slots, and the balancer's decisions; let it, stop it, take all back")
+    balance.add_argument("order", nargs="?", choices=("on", "off", "reset"), metavar="on|off|reset")
+    add_changing(balance)
+    balance.set_defaults(act=_balance)
+
+
+def _scale(system: System, args: argparse.Namespace) -> int:
+    slots = _slots(args.slots)
+    _, blast = subject_and_blast(system, PauseKind.QUEUE, args.queue)
+    rows = tuple(row for row in queues_now(system).slots if row.queue == args.queue and args.node in {"", row.node})
+    if args.node and not rows:
+        raise Refused(f"No worker of {args.queue} lives on {args.node}.", "`askpro queue balance` shows where they do.")
+    of = f"{args.queue}{f' on {args.node}' if args.node else ''}"
+    now = ", ".join(f"{row.slots} on {row.node}" for row in rows) or "no live worker"
+    wish = f"{slots} slots" if slots is not None else "its policy's slots, and the balancer's care"
+    if args.dry_run:
+        _refuse_beyond(system, args.queue, slots)
+        if args.json:
+            print_json(WouldScale(queue=args.queue, node=args.node, before=rows, after=slots, touches=blast))
+        else:
+            print(f"Would give {of} {wish} (now {now}). {_touched(blast)}")
+        return 0
+    agree(f"{of.capitalize()} has {now}. {_touched(blast)} Give it {wish}?", yes=args.yes)
+    return _do_scale(system, args, slots, of)
+
+
+def _do_scale(system: System, args: argparse.Namespace, slots: int | None, of: str) -> int:
+    from backend.services.operating.slots import scale, unpin
+
+    policies = system.loaded.policies
+    if slots is None:
+        scaled = acting(
+            system,
+            lambda connection, by: unpin(
+                connection, by, args.queue, node=args.node, reason=args.reason, policies=policies
+            ),
+        )
+    else:
+        scaled = acting(
+            system,
+            lambda connection, by: scale(
+                connection, by, args.queue, slots, node=args.node, reason=args.reason, policies=policies
+            ),
+        )
+    if args.json:
+        print_json(scaled)
+    elif scaled.is_pinned:
+        print(f"{of.capitalize()}: {scaled.before} → {scaled.after} slots. The balancer leaves them alone.")
+        print(f"`askpro queue scale {args.queue} auto{f' --node {args.node}' if args.node else ''}` gives them back.")
+    else:
+        print(f"{of.capitalize()}: {scaled.before} → {scaled.after} slots by its policy. The balancer may shift them.")
+    return 0
+
+
+def _slots(text: str) -> int | None:
+    """The number, or None for `auto`."""
+    if text == AUTO:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 6):
+        raise WrongUsage(f"{text!r} is no number of slots.", "Give a number, or `auto`.")
+    return int(text)
+
+
+def _refuse_beyond(system: System, queue: str, slots: int | None) -> None:
+    ceiling = system.loaded.policies.queue(QueueName(queue)).ceiling
+    if slots is not None and not 1 <= slots <= ceiling:
+        raise Refused(f"{queue.capitalize()} may have 1 to {ceiling} slots, not {slots}.")
+
+
+def _touched(blast: Blast) -> str:
+    from backend.services.operating.blast import in_words
+
+    return in_words(blast)
+
+
+def _balance(system: System, args: argparse.Namespace) -> int:
+    from backend.services.operating.slots import reset_shifts, set_balancing
+
+    if args.order is not None and not args.dry_run:
+        question = {
+            "on": "Let slots follow the load?",
+            "off": "Leave slots as they are now, whatever the load is?",
+            "reset": "Give every queue its policy's slots, except those that a person decided about?",
+        }[args.order]
+        agree(question, yes=args.yes)
+    if args.order in {"on", "off"} and not args.dry_run:
+        acting(system, lambda connection, by: set_balancing(connection, by, args.order == "on", reason=args.reason))
+    elif args.order == "reset" and not args.dry_run:
+        policies = system.loaded.policies
+        acting(system, lambda connection, by: reset_shifts(connection, by, reason=args.reason, policies=policies))
+    snapshot = queues_now(system)
+    balance = Balance(is_on=snapshot.is_balancing, slots=snapshot.slots, changes=snapshot.slot_changes)
+    if args.json:
+        print_json(balance)
+        return 0
+    _print_balance(balance)
+    if args.dry_run and args.order == "reset":
+        shifted = sum(bool(row.decided_by) and not row.is_pinned for row in balance.slots)
+        print(f"\nWould give {shifted} queues their policies' slots back.")
+    elif args.dry_run and args.order is not None:
+        print(f"\nWould turn balancing {args.order}.")
+    return 0
+
+
+def _print_balance(balance: Balance) -> None:
+    print(f"Slots {'follow the load' if balance.is_on else 'stay as they are: balancing is off'}.")
+    if balance.slots:
+        print_table(
+            ("QUEUE", "NODE", "SLOTS", "FLOOR", "POLICY", "CEILING", "DECIDED BY", "WHY"),
+            (
+                (
+                    row.queue,
+                    row.node,
+                    str(row.slots),
+                    str(row.floor),
+                    str(row.base),
+                    str(row.ceiling),
+                    f"{row.decided_by}, pinned" if row.is_pinned else row.decided_by or "policy",
+                    row.reason or "-",
+                )
+                for row in balance.slots
+            ),
+        )
+    else:
+        print("No worker lives.")
+    if balance.changes:
+        print()
+        print_table(
+            ("AT", "QUEUE", "NODE", "SLOTS", "BY", "WHY"),
+            (
+                (
+                    clock(datetime.fromtimestamp(row.at, UTC)),
+                    row.queue,
+                    row.node or "all",
+                    f"{row.before} → {row.after}",
+                    row.decided_by,
+                    row.why,
+                )
+                for row in balance.changes
+            ),
+        )
