@@ -8,13 +8,39 @@ from __future__ import annotations
 import argparse
 from typing import cast
 
-from askpro_console.commands.queue import deciding, finding, looking, policies
+from askpro_console.commands.queue import (
+    breakers,
+    deciding,
+    finding,
+    histories,
+    looking,
+    one_job,
+    overview,
+    pausing,
+    policies,
+    quarantining,
+    scaling,
+    scheduling,
+)
 from askpro_console.system import System
 
 NAME = "queue"
-HELP = "look at queues and held jobs, retry them"
+HELP = "look at queues and held jobs; retry, pause, scale, quarantine"
 
-MODULES = (looking, finding, policies, deciding)
+MODULES = (
+    overview,
+    looking,
+    one_job,
+    finding,
+    histories,
+    policies,
+    deciding,
+    pausing,
+    scaling,
+    quarantining,
+    breakers,
+    scheduling,
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

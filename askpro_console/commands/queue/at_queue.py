@@ -1,21 +1,28 @@
-"""What the verbs of `askpro queue` share."""
+"""What the verbs of `askpro queue` share: connections, who acts, and which held jobs the arguments mean."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from askpro_console.at_database import with_database
+from askpro_console.operator_name import operator_name
 from askpro_console.printed import clock, print_table
+from askpro_console.refusal import Refused
+from askpro_console.spans import span
 from askpro_console.system import System
 from backend.domain.vocabulary import QueueName
 
 if TYPE_CHECKING:
     from backend.postgres.pools import Connection
-    from backend.queue.inspection import HeldLine
+    from backend.services.held_jobs.selecting import HeldFilter, HeldLine
+    from backend.services.operating.audit import By
 
 QUEUES = tuple(queue.value for queue in QueueName)
+
+APPLICATION = "askpro-queue"
 
 Result = TypeVar("Result")
 
@@ -23,25 +30,64 @@ Result = TypeVar("Result")
 def at_queue(system: System, work: Callable[[Connection], Awaitable[Result]], *, changes: bool = False) -> Result:
     """The result of `work` on one connection, with the role that may change queues or only read. Raises Refused."""
     from backend.postgres.address import Role
+    from backend.services.operating.refusals import NotPossible
 
-    return with_database(system, Role.WORKER if changes else Role.CONSOLE, "askpro-queue", work)
+    try:
+        return with_database(system, Role.WORKER if changes else Role.CONSOLE, APPLICATION, work)
+    except NotPossible as wrong:
+        raise Refused(wrong.sentence, wrong.hint) from None
+
+
+def acting(system: System, work: Callable[[Connection, By], Awaitable[Result]]) -> Result:
+    """The result of `work` in one transaction that may change queues, done by whoever runs the command."""
+    by = who(system)
+
+    async def in_transaction(connection: Connection) -> Result:
+        async with connection.transaction():
+            return await work(connection, by)
+
+    return at_queue(system, in_transaction, changes=True)
+
+
+def who(system: System) -> By:
+    """Who runs the command, and where."""
+    from backend.services.operating.audit import By
+
+    return By(actor=operator_name(), node=system.node)
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose held jobs."""
+    parser.add_argument("--queue", choices=QUEUES, help="of this queue")
+    parser.add_argument("--type", metavar="TYPE", help="of this job type, such as default.calendar_sync")
+    parser.add_argument("--cause", metavar="FINGERPRINT", help="held for this cause")
+    parser.add_argument("--company", metavar="SLUG", help="of this company")
+    parser.add_argument("--text", metavar="WORDS", default="", help="each word stands in type, error or payload")
+    parser.add_argument("--since", type=span, metavar="SPAN", help="held within this time, such as 30m, 2h, 3d")
+    parser.add_argument("--before", type=span, metavar="SPAN", help="held longer ago than this")
+
+
+def chosen(args: argparse.Namespace) -> HeldFilter:
+    """The held jobs that the arguments mean."""
+    from backend.services.held_jobs.selecting import HeldFilter
+
+    now = datetime.now(UTC)
+    jobs: list[int] | None = getattr(args, "jobs", None)
+    return HeldFilter(
+        queue=named_queue(args),
+        entrypoint=args.type,
+        fingerprint=args.cause,
+        company=args.company,
+        text=args.text,
+        since=None if args.since is None else now - args.since,
+        until=None if args.before is None else now - args.before,
+        job_ids=tuple(sorted(set(jobs))) if jobs else None,
+    )
 
 
 def named_queue(args: argparse.Namespace) -> QueueName | None:
     """The queue that `--queue` names."""
     return QueueName(args.queue) if args.queue else None
-
-
-def matching(system: System, args: argparse.Namespace, *, limit: int) -> list[HeldLine]:
-    """The held jobs that the arguments name, newest first."""
-    from backend.queue.inspection import held_lines
-
-    jobs: list[int] | None = getattr(args, "jobs", None) or None
-    queue = named_queue(args)
-    return at_queue(
-        system,
-        lambda connection: held_lines(connection, queue=queue, fingerprint=args.cause, job_ids=jobs, limit=limit),
-    )
 
 
 def print_held(lines: Iterable[HeldLine]) -> None:

@@ -1,108 +1,70 @@
-"""`askpro queue ls`, `held`, `show`: queues at a glance, held jobs, one job's history."""
+"""`askpro queue held`: held jobs, or the causes they are held for."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
 
-import msgspec
-
-from askpro_console.commands.queue.at_queue import QUEUES, at_queue, matching, print_held
+from askpro_console.commands.queue.at_queue import add_choice, at_queue, chosen, print_held
 from askpro_console.printed import clock, print_json, print_table
-from askpro_console.refusal import Refused
 from askpro_console.system import System
-from askpro_console.terminal import harmless
 
-if TYPE_CHECKING:
-    from backend.queue.inspection import JobRecord
+MOST = 10_000
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the verbs."""
-    listing = verbs.add_parser("ls", help="every queue: ready, scheduled, running, held, workers")
-    listing.set_defaults(act=_list)
-    held = verbs.add_parser("held", help="held jobs, newest first")
-    held.add_argument("--queue", choices=QUEUES)
-    held.add_argument("--cause", metavar="FINGERPRINT", help="only those of one cause")
+    """Add the verb."""
+    held = verbs.add_parser("held", help="held jobs, newest first, or with --causes what they are held for")
+    add_choice(held)
+    held.add_argument("--causes", action="store_true", help="the causes, with how many jobs of an hour, a day, a week")
+    held.add_argument("--limit", type=int, default=1_000, metavar="N", help="at most so many (default 1000)")
     held.set_defaults(act=_held)
-    show = verbs.add_parser("show", help="all that is known about one job")
-    show.add_argument("job", type=int, metavar="JOB")
-    show.add_argument("--payload", action="store_true", help="print the payload as well: it may hold personal data")
-    show.set_defaults(act=_show)
-
-
-def _list(system: System, args: argparse.Namespace) -> int:
-    from backend.queue.inspection import queue_lines
-
-    lines = at_queue(system, queue_lines)
-    if args.json:
-        print_json(lines)
-        return 0
-    print_table(
-        ("QUEUE", "READY", "SCHEDULED", "RUNNING", "HELD", "OLDEST", "WORKERS", "SLOTS"),
-        (
-            (
-                line.queue,
-                f"{line.ready:,}",
-                f"{line.scheduled:,}",
-                f"{line.running:,}",
-                f"{line.held:,}",
-                "-" if line.oldest_s is None else f"{line.oldest_s:,.1f} s",
-                str(line.workers),
-                str(line.slots),
-            )
-            for line in lines
-        ),
-    )
-    return 0
 
 
 def _held(system: System, args: argparse.Namespace) -> int:
-    lines = matching(system, args, limit=1_000)
+    from backend.services.held_jobs.selecting import held_lines
+
+    if args.causes:
+        return _causes(system, args)
+    held, limit = chosen(args), max(1, min(args.limit, MOST))
+    lines = at_queue(system, lambda connection: held_lines(connection, held, limit=limit))
     if args.json:
         print_json(lines)
     elif not lines:
-        print("No job is held.")
+        print("No job is held." if held.is_everything else "No held job matches.")
     else:
         print_held(lines)
         print("\n`askpro queue show JOB` tells more; `askpro queue retry --cause CAUSE` runs all of one cause again.")
+        if len(lines) == limit:
+            print(f"These are the newest {limit:,}; there may be more.")
     return 0
 
 
-def _show(system: System, args: argparse.Namespace) -> int:
-    from backend.queue.inspection import job_record
+def _causes(system: System, args: argparse.Namespace) -> int:
+    from backend.watch.collect.held_groups import held_groups
 
-    record = at_queue(system, lambda connection: job_record(connection, args.job))
-    if record is None:
-        raise Refused(f"Nothing is known about job {args.job}.", "Finished jobs are forgotten after 7 days.")
-    if not args.payload and record.payload is not None:
-        record = msgspec.structs.replace(record, payload=f"({len(record.payload):,} characters, see --payload)")
+    groups = at_queue(system, held_groups)
     if args.json:
-        print_json(record)
+        print_json(groups)
+    elif not groups:
+        print("No job is held.")
     else:
-        _print_record(record)
+        print_table(
+            ("CAUSE", "TYPE", "1 H", "24 H", "7 D", "ALL", "FIRST", "LAST", "COMPANIES", "ERROR"),
+            (
+                (
+                    group.fingerprint,
+                    group.entrypoint,
+                    f"{group.held_1h:,}",
+                    f"{group.held_24h:,}",
+                    f"{group.held_7d:,}",
+                    f"{group.held_total:,}",
+                    clock(datetime.fromtimestamp(group.first_at, UTC)),
+                    clock(datetime.fromtimestamp(group.last_at, UTC)),
+                    ", ".join(slug for slug, _ in group.top_companies) + (", …" if group.companies > 3 else "") or "-",
+                    f"{group.error_type}: {group.message}"[:80],
+                )
+                for group in groups
+            ),
+        )
     return 0
-
-
-def _print_record(record: JobRecord) -> None:
-    facts = {
-        "job": f"{record.job_id} {record.entrypoint}",
-        "state": record.state if record.held_state is None else f"{record.state} ({record.held_state})",
-        "company": record.company,
-        "enqueued": clock(record.enqueued_at) if record.enqueued_at else None,
-        "next start": clock(record.execute_after) if record.execute_after and record.state == "queued" else None,
-        "payload": record.payload,
-        "cause": record.fingerprint,
-        "error": record.error_type and f"{record.error_type}: {record.message}",
-    }
-    for name, value in facts.items():
-        if value is not None:
-            print(f"{name:11}{harmless(value)}")
-    for run_line in record.runs:
-        took = "still open" if run_line.ended_at is None else f"{run_line.ended_at - run_line.started_at}"
-        ending = " ".join(part for part in (run_line.outcome, run_line.error) if part)
-        print(f"{'run':11}{clock(run_line.started_at)}  try {run_line.attempt}  {took}  {harmless(ending)}".rstrip())
-    if record.traceback:
-        print()
-        for line in record.traceback.rstrip().splitlines():
-            print(harmless(line))

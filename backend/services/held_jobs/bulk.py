@@ -24,18 +24,18 @@ from backend.domain.vocabulary import BulkAction, BulkState, QueueName
 from backend.postgres.pools import DATABASE_ERRORS, Connection
 from backend.queue.held import discard_held, retry_held
 from backend.services.held_jobs.moving import move_held
+from backend.services.held_jobs.recorded import FELL_SILENT, ask_cancel, give_up_silent
 from backend.services.held_jobs.selecting import HeldFilter, company_id_of, conditions
 from backend.services.operating.audit import By, record
 from backend.services.operating.refusals import NotPossible
+
+__all__ = ["BulkResult", "Progress", "ask_cancel", "run_bulk"]
 
 BATCH = 100
 """Jobs of one transaction at most."""
 
 WINDOW = 10_000
 """Jobs whose numbers are read ahead."""
-
-SILENT_S = 30.0
-"""An action that runs and has not been heard of for so long was given up by whoever worked on it."""
 
 PATIENCE_S = 20.0
 """How long a database that went away is waited for."""
@@ -51,7 +51,6 @@ CLOSE_S = 2.0
 
 DECIDED = "somebody decided about it meanwhile"
 EQUAL_WAITS = "an equal job waits already, or it was done after all"
-FELL_SILENT = "whoever worked on it fell silent; what is left can be done again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,15 +121,6 @@ _END = """
 update bulk_actions
 set state = $2, error = $3, ended_at = clock_timestamp(), seen_at = clock_timestamp()
 where id = $1 and state = 'running'
-"""
-
-_ASK = "update bulk_actions set is_cancel_asked = true where id = $1 and state = 'running' returning action"
-
-_GIVE_UP = """
-update bulk_actions
-set state = 'failed', ended_at = seen_at, error = $2
-where state = 'running' and seen_at < now() - make_interval(secs => $1)
-returning id
 """
 
 _WHY = """
@@ -209,22 +199,6 @@ async def run_bulk(
         patience_s=patience_s,
     )
     return await _Run(asked).whole()
-
-
-async def ask_cancel(connection: Connection, by: By, bulk_id: UUID, *, reason: str = "") -> bool:
-    """Ask whoever works on it to stop, wherever they are; False when it does not run any more.
-
-    It ends after the batch that is under way. Needs the worker's role and an open transaction.
-    """
-    action = await connection.fetchval(_ASK, bulk_id)
-    if action is not None:
-        await record(connection, by, "held.cancel", f"bulk {bulk_id}", reason=reason, detail={"action": action})
-    return action is not None
-
-
-async def give_up_silent(connection: Connection) -> int:
-    """End the records of actions whose worker died; how many there were. Needs the worker's role."""
-    return len(await connection.fetch(_GIVE_UP, SILENT_S, FELL_SILENT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

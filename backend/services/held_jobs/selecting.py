@@ -182,6 +182,14 @@ select json_build_object(
 """  # noqa: S608 - only constants of this module
 
 
+_LINES = """
+select h.job_id, h.queue, h.entrypoint, c.slug as company, h.fingerprint, h.error_type, h.message, h.attempts, h.held_at
+from (select * from held_jobs h where {conditions} order by h.held_at desc, h.job_id desc limit $1) h
+left join companies c on c.id = h.company_id
+order by h.held_at desc, h.job_id desc
+"""
+
+
 class CauseCount(msgspec.Struct, frozen=True, kw_only=True):
     """Matching jobs of one cause."""
 
@@ -204,6 +212,21 @@ class SampleJob(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     held_at: datetime
     fingerprint: str
+
+
+class HeldLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One job that is held."""
+
+    job_id: int
+    queue: str
+    entrypoint: str
+    company: str | None
+    """Slug."""
+    fingerprint: str
+    error_type: str
+    message: str
+    attempts: int
+    held_at: datetime
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -299,3 +322,13 @@ async def preview(connection: Connection, held: HeldFilter, *, per_s: float | No
         seconds_at_rate=told.matched / per_s if per_s else None,
         sample=told.sample,
     )
+
+
+async def held_lines(connection: Connection, held: HeldFilter, *, limit: int) -> list[HeldLine]:
+    """The matching jobs, newest first, at most `limit`.
+
+    Needs a role that reads across companies (the console's). Raises NotPossible, asyncpg's errors.
+    """
+    where = conditions(held, await company_id_of(connection, held), first=2)
+    rows = await connection.fetch(_LINES.replace("{conditions}", where.sql), limit, *where.arguments)
+    return [HeldLine(**dict(row)) for row in rows]

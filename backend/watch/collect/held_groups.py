@@ -6,10 +6,14 @@ the rest is counted in that index alone.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from backend.watch.connection import Connection
 from backend.watch.snapshots import HeldGroup
+
+if TYPE_CHECKING:
+    from backend.postgres.pools import Connection
 
 SHOWN = 100
 """Causes that are told, those with most jobs of the last hour first (the statement's limit)."""
