@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from backend.domain.vocabulary import BreakerState, QueueName, RejectReason, RunState, Verdict
+from backend.domain.vocabulary import BreakerState, RejectReason, RunState, TroubleKind, Verdict
+from backend.watch.queue_alerts import broken
+from backend.watch.queue_alerts import span as _span
 from backend.watch.snapshots import (
     BusinessSnapshot,
     CacheFigures,
@@ -22,8 +24,20 @@ from backend.watch.snapshots import (
     Snapshot,
 )
 
-FAST_QUEUES = frozenset({QueueName.WEBHOOKS, QueueName.APPOINTMENTS})
-"""Queues a caller waits for: ten seconds are long here, a minute elsewhere (TRUST, oldest job age)."""
+LATELY_S = 300.0
+"""What a job did to its worker needs somebody for so long; it is listed longer."""
+
+DOES: dict[str, tuple[Verdict, str]] = {
+    TroubleKind.CRASH: (Verdict.CRIT, "brings its worker down"),
+    TroubleKind.MEMORY: (Verdict.CRIT, "makes its worker grow"),
+    TroubleKind.BLOCKS: (Verdict.CRIT, "blocks its worker"),
+    TroubleKind.IGNORES_CANCELLATION: (Verdict.CRIT, "ignores its cancellation"),
+    TroubleKind.OVERRUN: (Verdict.WARN, "runs too long"),
+    TroubleKind.RAISES: (Verdict.WARN, "fails again and again"),
+    TroubleKind.PROVIDER_HANGS: (Verdict.WARN, "waits for its provider"),
+    "silent": (Verdict.CRIT, "runs in a worker that is silent"),
+}
+"""What jobs do to their workers, in words."""
 
 RSS_CEILING = 512 * 2**20
 """Bytes at which a process is recycled."""
@@ -72,12 +86,6 @@ def _level(value: float | None, warn: float, crit: float) -> Verdict | None:
     return Verdict.CRIT if value >= crit else Verdict.WARN
 
 
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} m" if seconds < 5400 else f"{seconds / 3600:.0f} h"
-
-
 def _counted(count: int, one: str, several: str) -> str:
     return f"{count} {one if count == 1 else several}"
 
@@ -85,6 +93,7 @@ def _counted(count: int, one: str, several: str) -> str:
 def _queues(snapshot: QueuesSnapshot) -> Iterator[Finding]:
     for queue in snapshot.queues:
         yield from _queue(queue)
+    yield from _troubles(snapshot)
     held = sum(group.held_1h for group in snapshot.held)
     if verdict := _level(held, 1, 21):
         causes = sum(1 for group in snapshot.held if group.held_1h)
@@ -155,13 +164,26 @@ def _queue(queue: QueueRow) -> Iterator[Finding]:
             f"askpro logs worker-{queue.queue}",
         )  # fmt: skip
         return
-    limit = 10.0 if queue.queue in FAST_QUEUES else 60.0
-    if verdict := _level(queue.oldest_s, limit, 3 * limit):
-        yield Finding(verdict, queue.queue, f"the oldest job waits for {_span(queue.oldest_s or 0)}", "queues")
-    if queue.ready > 100 and queue.drain_s is None:
-        yield Finding(Verdict.CRIT, queue.queue, f"{queue.ready} ready and not getting fewer", "queues")
-    elif verdict := _level(queue.drain_s, 120, 600):
-        yield Finding(verdict, queue.queue, f"{queue.ready} ready, drained in {_span(queue.drain_s or 0)}", "queues")
+    for limit in broken(queue):
+        yield Finding(limit.verdict, queue.queue, limit.text, "queues", f"askpro queue policies {queue.queue}")
+
+
+def _troubles(snapshot: QueuesSnapshot) -> Iterator[Finding]:
+    """One finding for each job type and what it does, the latest of all nodes."""
+    told: set[tuple[str, str]] = set()
+    for row in sorted(snapshot.troubles, key=lambda row: -row.at):
+        if snapshot.taken_at - row.at > LATELY_S or (row.entrypoint, row.kind) in told:
+            continue
+        told.add((row.entrypoint, row.kind))
+        verdict, does = DOES.get(row.kind, (Verdict.WARN, row.kind))
+        if row.kind == TroubleKind.CRASH and row.count == 1:
+            # Once may be an accident of the machine's.
+            verdict = Verdict.WARN
+        job = "a job" if row.job_id is None else f"job {row.job_id}"
+        yield Finding(
+            verdict, row.entrypoint, f"{job} {does}: {row.detail}", "queues",
+            "" if row.job_id is None else f"askpro queue show {row.job_id}",
+        )  # fmt: skip
 
 
 def _database(snapshot: DatabaseSnapshot) -> Iterator[Finding]:

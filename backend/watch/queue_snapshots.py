@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
+from backend.queue.policies import AlertLimits
 from backend.watch.snapshot_base import Snapshot, Trend
 
 
@@ -52,6 +53,14 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     paused: bool = False
     ready_trend: Trend | None = None
+    limits: AlertLimits | None = None
+    """The alert limits that its workers work by; None: no worker says."""
+    runs: int = 0
+    """Ended within the last 15 minutes, at most the latest 2,000 of each job type."""
+    failed: int = 0
+    """Of these, retried or held."""
+    silent_s: float = 0.0
+    """For how long nothing was put in; 0 when something was within a minute."""
     limits_broken: tuple[str, ...] = ()
     """Which of its policy's alert limits it breaks, a word or two each."""
 

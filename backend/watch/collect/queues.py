@@ -7,6 +7,7 @@ import time
 import msgspec
 
 from backend.domain.vocabulary import PauseKind, QueueName
+from backend.queue.policies import AlertLimits
 from backend.watch.collect import Sources
 from backend.watch.collect.held_groups import HELD, HELD_TABLES, MANY, MANY_S, HeldFigures
 from backend.watch.collect.queue_control import (
@@ -17,9 +18,11 @@ from backend.watch.collect.queue_control import (
     quarantine_rows,
     slot_rows,
 )
+from backend.watch.collect.queue_troubles import LIMITS, TROUBLES
 from backend.watch.collect.rows import FIGURES_S, is_due
 from backend.watch.collect.trend import extend
 from backend.watch.connection import Connection
+from backend.watch.queue_alerts import broken
 from backend.watch.snapshots import (
     JobTypeRow,
     ProviderRow,
@@ -27,6 +30,7 @@ from backend.watch.snapshots import (
     QueuesSnapshot,
     ReconciledRow,
     Trend,
+    TroubleRow,
     WorkerRow,
 )
 
@@ -106,6 +110,7 @@ runs as (
     select run.entrypoint,
            count(*) filter (where outcome = 'done') as done,
            count(*) filter (where outcome = 'retry') as retried,
+           count(*) filter (where outcome in ('retry', 'held')) as failed,
            percentile_cont(array[0.5, 0.99]) within group (order by date_part('epoch', ended_at - started_at)) as run_s,
            percentile_cont(array[0.5, 0.99]) within group (order by waited_ms / 1000.0::float8) as wait_s
     from run, lateral (select outcome, started_at, ended_at, waited_ms from job_runs r
@@ -149,6 +154,8 @@ select json_build_object(
                max((select max((e.value ->> 'p99_s')::float8) from jsonb_each(endpoints) e)) as p99_s
         from provider_state where updated_at > now() - interval '2 minutes' group by provider) each),
     'control', {CONTROL},
+    'troubles', {TROUBLES},
+    'limits', {LIMITS},
     'held', case when $2 then {HELD} end,
     'held_by_quarantine', case when $2 then {HELD_BY_QUARANTINE} end,
     'figures', case when $1 then json_build_object(
@@ -193,6 +200,8 @@ class Runs(msgspec.Struct, frozen=True):
     entrypoint: str
     done: int
     retried: int
+    failed: int
+    """Retried or held."""
     run_s: tuple[float | None, float | None] | None
     wait_s: tuple[float | None, float | None] | None
 
@@ -229,6 +238,8 @@ class Answer(msgspec.Struct, frozen=True):
     calendar: Calendar
     providers: tuple[ProviderRow, ...]
     control: Control
+    troubles: tuple[TroubleRow, ...]
+    limits: dict[str, AlertLimits]
     held: HeldFigures | None
     held_by_quarantine: dict[str, int] | None
     figures: Figures | None
@@ -284,6 +295,7 @@ async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
             answer.held_by_quarantine,
             previous.quarantines if previous is not None else (),
         ),
+        troubles=answer.troubles,
         bulk_actions=answer.control.bulk_actions,
         is_balancing=answer.control.is_balancing is not False,
     )
@@ -361,6 +373,7 @@ def queue_rows(
         alive = [row for row in answer.workers if row.queue == name and row.id in answer.alive]
         done_per_s = sum(rate for kind, rate in answer.finished.items() if queue_of(kind) == name)
         in_per_s = sum(rate for kind, rate in answer.put_in.items() if queue_of(kind) == name)
+        runs, failed = runs_lately(name, answer, before.get(name))
         trend: Trend | None = before[name].ready_trend if name in before else None
         rows.append(
             QueueRow(
@@ -376,6 +389,10 @@ def queue_rows(
                 concurrency=sum(row.concurrency for row in alive),
                 workers=len(alive),
                 paused=name in paused,
+                limits=answer.limits.get(name),
+                runs=runs,
+                failed=failed,
+                silent_s=silent_s(in_per_s, before.get(name), now - previous.taken_at if previous else 0.0),
                 ready_trend=extend(
                     trend,
                     previous.taken_at if previous is not None else 0.0,
@@ -386,7 +403,23 @@ def queue_rows(
                 ),
             )
         )
-    return tuple(rows)
+    return tuple(msgspec.structs.replace(row, limits_broken=tuple(one.limit for one in broken(row))) for row in rows)
+
+
+def runs_lately(queue: str, answer: Answer, before: QueueRow | None) -> tuple[int, int]:
+    """Runs of a queue within the last 15 minutes, and those of them that failed."""
+    if answer.figures is None:
+        return (before.runs, before.failed) if before is not None else (0, 0)
+    ran = [row for row in answer.figures.runs if queue_of(row.entrypoint) == queue]
+    failed = sum(row.failed for row in ran)
+    return sum(row.done for row in ran) + failed, failed
+
+
+def silent_s(in_per_s: float, before: QueueRow | None, since_s: float) -> float:
+    """For how long nothing was put in, as far as it was watched: the rate is that of the last minute."""
+    if in_per_s > 0 or before is None:
+        return 0.0
+    return before.silent_s + since_s if before.silent_s else 60.0
 
 
 def drain_s(ready: int, done_per_s: float, in_per_s: float) -> float | None:
