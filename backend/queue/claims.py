@@ -103,8 +103,8 @@ with given as (
     set status = 'failed', updated = now(), queue_manager_id = null, slot = null
     from given
     where job.id = given.id and job.queue_manager_id is not distinct from $1 and job.status::text = 'picked'
-    returning job.id, job.entrypoint, job.priority, job.payload, job.headers, job.created, given.company_id,
-              given.attempts, given.record
+    returning job.id, job.entrypoint, job.priority, job.payload, job.headers, job.created, job.dedupe_key,
+              given.company_id, given.attempts, given.record
 ), logged as (
     insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
     select id, 'failed', entrypoint, priority, record::jsonb from held
@@ -114,14 +114,14 @@ with given as (
     where job_id in (select id from held) and ended_at is null
 ), kept as (
     insert into held_jobs (job_id, queue, entrypoint, company_id, fingerprint, error_type, message, traceback,
-                           payload, headers, attempts, enqueued_at)
+                           payload, headers, attempts, enqueued_at, dedupe_key)
     select id, $3, entrypoint, company_id, $5, $6, $7, $8, payload,
-           case when jsonb_typeof(headers) = 'object' then headers else '{}' end, attempts, created
+           case when jsonb_typeof(headers) = 'object' then headers else '{}' end, attempts, created, dedupe_key
     from held
     on conflict (job_id) do update
     set fingerprint = excluded.fingerprint, error_type = excluded.error_type, message = excluded.message,
         traceback = excluded.traceback, payload = excluded.payload, attempts = excluded.attempts,
-        held_at = now(), state = 'held'
+        held_at = now(), state = 'held', decided_at = null, decided_by = null
 )
 select id from held
 """

@@ -58,13 +58,16 @@ class Gate:
             return claims
         through: list[Claim] = []
         paused: list[Claim] = []
+        quarantined: dict[tuple[str, Quarantine], list[Claim]] = {}
         for claim in claims:
             if control.is_paused(claim.company_id, now):
                 paused.append(claim)
             elif quarantine := control.quarantined(claim.entrypoint, claim.company_id, claim.payload, now):
-                await self._hold(claim, quarantine, taken_by)
+                quarantined.setdefault((claim.entrypoint, quarantine), []).append(claim)
             else:
                 through.append(claim)
+        for (entrypoint, quarantine), matching in quarantined.items():
+            await self._hold(entrypoint, quarantine, matching, taken_by)
         if paused:
             parked = await insist("parking jobs", partial(taken_by.park, paused))
             # A pause that has just ended parks nothing any more.
@@ -77,10 +80,10 @@ class Gate:
             await insist("taking jobs up that were parked", partial(taken_by.unpark, through))
         return through
 
-    async def _hold(self, claim: Claim, quarantine: Quarantine, taken_by: Claims) -> None:
+    async def _hold(self, entrypoint: str, quarantine: Quarantine, claims: Sequence[Claim], taken_by: Claims) -> None:
         # This attempt is none: it does not begin.
-        before = replace(claim, attempt=claim.attempt - 1)
-        failure = quarantine.verdict(claim.entrypoint)
-        await insist("holding a job", partial(taken_by.hold, before, failure))
-        logger.warning("%s %d is held by quarantine %d", claim.entrypoint, claim.job_id, quarantine.id)
-        self._let_go(claim.job_id)
+        before = [replace(claim, attempt=claim.attempt - 1) for claim in claims]
+        await insist("holding jobs", partial(taken_by.hold_all, before, quarantine.verdict(entrypoint)))
+        logger.warning("%d %s are held by quarantine %d", len(claims), entrypoint, quarantine.id)
+        for claim in claims:
+            self._let_go(claim.job_id)

@@ -19,6 +19,7 @@ from backend.providers.clients import ProviderConfig
 from backend.queue.context import Handler, JobContext
 from backend.queue.held import retry_held
 from backend.queue.policies import BUILT_IN, Told
+from backend.queue.port import NewJob
 from backend.queue.worker import Worker, WorkerConfig
 from backend.services.operating.audit import By
 from backend.services.operating.pauses import pause, resume
@@ -250,25 +251,28 @@ async def test_quarantined_jobs_are_held_before_they_run_with_the_quarantines_ca
            values ('webhooks.a', $1, 'POISON', 'f00', 'kills its worker', 'anna')""",
         company,
     )
-    poison, *_ = await put(
+    *poison, _, _ = await put(
         connection,
         job("webhooks.a", {"inbox_id": str(inbox), "text": "some poison here"}, company),
+        NewJob("webhooks.a", b'{"text": "Poison"}', company, dedupe_key="k"),
         job("webhooks.a", {"text": "harmless"}, company),
         job("webhooks.a", {"text": "poison of somebody else"}),
     )
     async with at_the_bench(config_for(database), connection) as bench:
         await bench.working_on(2)
-        await until(lambda: connection.fetchval("select exists (select from held_jobs)"), "one is held")
-        row = await connection.fetchrow("select job_id, fingerprint, error_type, message, attempts from held_jobs")
-        assert row is not None
-        message = "held before it ran by quarantine 1 of anna: kills its worker"
-        assert tuple(row) == (poison, "f00", "Quarantined", message, 0)
-        assert await connection.fetchval("select count(*) from job_runs where job_id = $1", poison) == 0
+        are_held = "select count(*) = 2 from held_jobs where state = 'held'"
+        await until(lambda: connection.fetchval(are_held), "two are held")
+        rows = await connection.fetch(
+            "select job_id, fingerprint, error_type, message, attempts, dedupe_key from held_jobs order by job_id"
+        )
+        cause = ("f00", "Quarantined", "held before it ran by quarantine 1 of anna: kills its worker", 0)
+        assert [tuple(row) for row in rows] == [(poison[0], *cause, None), (poison[1], *cause, "k")]
+        assert await connection.fetchval("select count(*) from job_runs where job_id = any($1)", poison) == 0
         assert await console.fetchval("select state from webhook_inbox") == "held"
         await connection.execute("update quarantines set lifted_at = now(), lifted_by = 'anna'")
         async with connection.transaction():
-            await retry_held(connection, [poison], by="anna")
-        await bench.working_on(3)
+            await retry_held(connection, poison, by="anna")
+        await bench.working_on(4)
 
 
 async def test_a_job_type_that_was_moved_is_done_by_the_workers_of_the_queue_it_was_moved_to(
