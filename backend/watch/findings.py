@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from backend.domain.vocabulary import BreakerState, RejectReason, RunState, TroubleKind, Verdict
 from backend.watch.queue_alerts import broken
 from backend.watch.queue_alerts import span as _span
+from backend.watch.queue_said import said
 from backend.watch.snapshots import (
     BusinessSnapshot,
     CacheFigures,
@@ -94,6 +95,8 @@ def _queues(snapshot: QueuesSnapshot) -> Iterator[Finding]:
     for queue in snapshot.queues:
         yield from _queue(queue)
     yield from _troubles(snapshot)
+    for word in said(snapshot):
+        yield Finding(word.verdict, word.subject, word.text, "queues", word.hint)
     held = sum(group.held_1h for group in snapshot.held)
     if verdict := _level(held, 1, 21):
         causes = sum(1 for group in snapshot.held if group.held_1h)
