@@ -91,10 +91,6 @@ _runs = msgspec.json.Decoder(tuple[ScheduledRun, ...])
 _pause = msgspec.json.Decoder(SchedulePause)
 
 
-class NoSuchSchedule(LookupError):
-    """Nothing of this name comes round; the message names it."""
-
-
 async def schedule(connection: Connection, items: Sequence[Periodic] = SCHEDULE) -> tuple[ScheduleRow, ...]:
     """Every periodic job with its last runs; one round trip. Needs a role that reads. Raises asyncpg's errors."""
     rows = await connection.fetch(
@@ -125,19 +121,18 @@ async def schedule(connection: Connection, items: Sequence[Periodic] = SCHEDULE)
     return tuple(told)
 
 
-async def run_now(
-    connection: Connection, by: By, entrypoint: str, *, reason: str = "", items: Sequence[Periodic] = SCHEDULE
-) -> int | None:
+async def run_now(connection: Connection, by: By, entrypoint: str, *, reason: str = "") -> int | None:
     """Put a periodic job in, whether it is due or paused or not; its id, or None when it waits or runs already.
 
     When it is due next does not change. Audited. In the caller's transaction, with the worker's role.
-    Raises NoSuchSchedule, asyncpg's errors.
+    Raises NotPossible for what does not come round, asyncpg's errors.
     """
     from backend.services.operating.audit import record
+    from backend.services.operating.subjects import known_schedule
 
-    if entrypoint not in {item.entrypoint for item in items}:
-        raise NoSuchSchedule(entrypoint)
-    (job_id,) = await JobQueue().enqueue(connection, [NewJob(entrypoint, b"{}", dedupe_key=dedupe_key_of(entrypoint))])
+    known_schedule(entrypoint)
+    job = NewJob(entrypoint, b"{}", dedupe_key=dedupe_key_of(entrypoint))
+    (job_id,) = await JobQueue().enqueue(connection, [job])
     if job_id is not None:
         await record(connection, by, "schedule.run", entrypoint, reason=reason, detail={"job_id": job_id})
     return job_id

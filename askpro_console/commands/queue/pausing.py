@@ -97,10 +97,15 @@ def _ending(args: argparse.Namespace) -> str:
 
 
 def _resume(system: System, args: argparse.Namespace) -> int:
+    kind, name = named(args)
+    return resume_subject(system, args, kind, name)
+
+
+def resume_subject(system: System, args: argparse.Namespace, kind: PauseKind, name: str) -> int:
+    """End the pause of what was named, or tell what that would touch."""
     from backend.services.operating.blast import in_words
     from backend.services.operating.pauses import resume
 
-    kind, name = named(args)
     of, blast = subject_and_blast(system, kind, name)
     if args.dry_run:
         if args.json:
