@@ -31,11 +31,12 @@ LOOK_TICKS = 3
 
 def detail_text(detail: Mapping[str, object]) -> str:
     """The particulars in one line: `matched 198, done 196, skipped 2`."""
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value_text(value)}"
-        for name, value in detail.items()
-        if value not in (None, "", [], {})
-    )
+    return ", ".join(f"{name.replace('_', ' ')} {value_text(value)}" for name, value in told_values(detail))
+
+
+def told_values(detail: Mapping[str, object]) -> Iterable[tuple[str, object]]:
+    """The particulars that say something."""
+    return ((name, value) for name, value in detail.items() if value not in (None, "", [], {}))
 
 
 def value_text(value: object) -> str:
@@ -191,7 +192,7 @@ class EntryDialog(Form[None]):
         yield fact(
             "Why", Piece(entry.reason or "no reason was given", Tone.TEXT if entry.reason else Tone.DIM), width=width
         )
-        for name, value in entry.detail.items():
+        for name, value in told_values(entry.detail):
             first, *more = told(value_text(value), width - 14) or [line(Piece("  –", Tone.DIM))]
             yield fact(name.replace("_", " ")[:13], *first.pieces[1:], width=width)
             yield from (Line((Piece(" " * 14), *part.pieces)) for part in more)

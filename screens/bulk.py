@@ -6,28 +6,25 @@ is answered meanwhile.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from backend.domain.vocabulary import BulkAction, QueueName
+from backend.domain.vocabulary import QueueName
 from screens import bulk_lines
 from screens.bulk_lines import DOING, DONE, MEANING, VERBS, jobs_text, scope_line
+from screens.bulk_run import BulkRun, Scope
 from screens.forms import Blank, Form, choice, fact, told
-from screens.link import Link, NotDone, connected, module, sentence_of, who
-from widgets.figures import age_text, count_text
+from screens.link import Link, NotDone, module
+from widgets.figures import age_text
 from widgets.pieces import Line, Piece, Tone
 
 if TYPE_CHECKING:
     from backend.postgres.pools import Connection
-    from backend.services.held_jobs.bulk import BulkResult, Progress
-    from backend.services.held_jobs.selecting import HeldFilter, Preview
+    from backend.services.held_jobs.selecting import Preview
     from screens.host import Host
 
 PROGRESS_S = 0.25
@@ -35,164 +32,6 @@ PROGRESS_S = 0.25
 
 TYPED = 2
 """From so many jobs on, discarding them wants their number typed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """Which held jobs are meant; what is empty does not narrow it."""
-
-    queue: str = ""
-    entrypoint: str = ""
-    fingerprint: str = ""
-    company: str = ""
-    text: str = ""
-    since: datetime | None = None
-    job_ids: tuple[int, ...] | None = None
-
-    def as_filter(self, selecting: Any) -> HeldFilter:  # noqa: ANN401 -- the module, which is imported late
-        """As the backend takes it."""
-        held: HeldFilter = selecting.HeldFilter(
-            queue=QueueName(self.queue) if self.queue else None,
-            entrypoint=self.entrypoint or None,
-            fingerprint=self.fingerprint or None,
-            company=self.company or None,
-            text=self.text,
-            since=self.since,
-            job_ids=self.job_ids,
-        )
-        return held
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Some held jobs, in words and as a choice."""
-
-    words: str
-    """`job 123`, `3 marked jobs`, `all of this cause`."""
-    choice: Choice
-    entrypoint: str = ""
-    """Their job type, when they have one in common."""
-    company: str = ""
-    """Their company's slug, when they have one in common."""
-    fingerprint: str = ""
-    """Their cause, when they have one in common."""
-
-
-class BulkRun:
-    """One decision at work, in the console's background."""
-
-    def __init__(
-        self, host: Host, action: str, chosen: Choice, *, per_s: float | None, reason: str, queue: str
-    ) -> None:
-        self.host = host
-        self.action = action
-        self.chosen = chosen
-        self.per_s = per_s
-        self.reason = reason
-        self.queue = queue
-        self.matched = 0
-        self.done = 0
-        self.skipped = 0
-        self.is_over = False
-        self.is_stopping = False
-        self.is_cancelled = False
-        self.problem = ""
-        self.waiting_for = ""
-        self.why_skipped: Mapping[str, int] = {}
-        self.started = time.monotonic()
-        self.ended = 0.0
-        self.watcher: Callable[[], None] | None = None
-        """Is told of each step while a dialog shows it."""
-        self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def elapsed_s(self) -> float:
-        """How long it has been at work, or took."""
-        return (self.ended or time.monotonic()) - self.started
-
-    def stand(self) -> bulk_lines.Stand:
-        """How far it is."""
-        return bulk_lines.Stand(
-            action=self.action,
-            matched=self.matched,
-            done=self.done,
-            skipped=self.skipped,
-            elapsed_s=self.elapsed_s,
-            is_stopping=self.is_stopping,
-            is_cancelled=self.is_cancelled,
-            problem=self.problem,
-            waiting_for=self.waiting_for,
-            why_skipped=self.why_skipped,
-        )
-
-    def begin(self, after: Callable[[BulkRun], None]) -> None:
-        """Start; `after` is told when it is over. Returns at once."""
-        self._task = asyncio.create_task(self._work(), name=f"{self.action} held jobs")
-        RUNNING.add(self)
-
-        def ended(_task: asyncio.Task[None]) -> None:
-            RUNNING.discard(self)
-            self.is_over, self.ended = True, time.monotonic()
-            self._tell()
-            after(self)
-
-        self._task.add_done_callback(ended)
-
-    def cancel(self) -> None:
-        """Stop after the batch that is under way."""
-        self.is_stopping = True
-        self._stop.set()
-        self._tell()
-
-    def sentence(self) -> str:
-        """What came of it, in a sentence."""
-        if self.problem:
-            return f"{VERBS[self.action]}: {self.problem}"
-        text = f"{DONE[self.action]} {count_text(self.done)} of {jobs_text(self.matched)}"
-        skipped = f"; {count_text(self.skipped)} skipped" if self.skipped else ""
-        return f"{text}{skipped}{', then cancelled' if self.is_cancelled else ''}."
-
-    def take(self, progress: Progress) -> None:
-        """A step was made."""
-        self.matched, self.done, self.skipped = progress.matched, progress.done, progress.skipped
-        self.waiting_for = progress.waiting_for
-        self._tell()
-
-    def _tell(self) -> None:
-        if self.watcher is not None:
-            self.watcher()
-
-    async def _work(self) -> None:
-        try:
-            bulk = await module("backend.services.held_jobs.bulk")
-            selecting = await module("backend.services.held_jobs.selecting")
-            by = await who(self.host)
-            result: BulkResult = await bulk.run_bulk(
-                lambda: connected(self.host, changes=True),
-                by,
-                BulkAction(self.action),
-                self.chosen.as_filter(selecting),
-                per_s=self.per_s,
-                reason=self.reason,
-                queue=QueueName(self.queue) if self.queue else None,
-                on_progress=self.take,
-                stop=self._stop,
-            )
-        except asyncio.CancelledError:
-            self.is_cancelled = True
-        except NotDone as problem:
-            self.problem = str(problem)
-        except Exception as error:
-            self.problem = sentence_of(error)
-        else:
-            self.matched, self.done, self.skipped = result.matched, result.done, result.skipped
-            self.is_cancelled, self.problem = result.cancelled, result.error
-            self.why_skipped = result.why_skipped
-
-
-RUNNING: set[BulkRun] = set()
-"""What is at work in this console; keeps it alive."""
 
 
 class Stepped(Message):
@@ -352,10 +191,13 @@ class BulkDialog(Form[None]):
     def _targets(self, width: int) -> Line:
         pieces: list[Piece] = []
         for number, queue in enumerate(QueueName, 1):
-            is_chosen = queue.value == self.target
+            is_chosen, is_here = queue.value == self.target, queue.value == self._here
             pieces += [
-                Piece(f"{number} ", Tone.ACCENT),
-                Piece(f"{'▸ ' if is_chosen else ''}{queue.value}", Tone.BRIGHT if is_chosen else Tone.TEXT),
+                Piece(f"{number} ", Tone.FAINT if is_here else Tone.ACCENT),
+                Piece(
+                    f"{'▸ ' if is_chosen else ''}{queue.value}",
+                    Tone.BRIGHT if is_chosen else Tone.FAINT if is_here else Tone.TEXT,
+                ),
                 Piece("  "),
             ]
         return fact("To queue", *pieces, width=width)
@@ -380,7 +222,9 @@ class BulkDialog(Form[None]):
     def action_target(self, index: int) -> None:
         """To which queue."""
         if self.run is None and self.action == "move":
-            self.target = list(QueueName)[index].value
+            target = list(QueueName)[index].value
+            self.target = "" if target == self._here else target
+            self._wrong = f"They stand in {target} already." if target == self._here else ""
             self.draw()
 
     def action_cancel(self) -> None:
@@ -437,6 +281,12 @@ class BulkDialog(Form[None]):
         if message.scope == self.chosen and self.run is None:
             self.preview, self.problem = message.preview, message.problem
             self.draw()
+
+    @property
+    def _here(self) -> str:
+        """The queue in which all of them stand; empty when they stand in several."""
+        queues = {name.partition(".")[0] for name, _ in self.preview.by_type} if self.preview is not None else set()
+        return queues.pop() if len(queues) == 1 else ""
 
     @property
     def _number_is_right(self) -> bool:

@@ -71,10 +71,11 @@ def preview_lines(preview: Preview, action: str, width: int) -> Iterable[Line]:
         yield fact(label, Piece(text), width=width)
     if preview.by_cause:
         first = preview.by_cause[0]
-        more = f"  and {count_text(preview.causes - 1)} other causes" if preview.causes > 1 else ""
-        yield fact("Cause", Piece(f"{first.error_type}: {first.message}"), width=width - len(more))
-        if more:
-            yield fact("", Piece(more.strip(), Tone.DIM), width=width)
+        yield fact("Cause", Piece(f"{first.error_type}: {first.message}"), width=width)
+        if preview.causes > 1:
+            more = preview.causes - 1
+            others = "1 other cause" if more == 1 else f"{count_text(more)} other causes"
+            yield fact("", Piece(f"and {others}", Tone.DIM), width=width)
     if preview.oldest_at is not None and preview.newest_at is not None:
         oldest, newest = preview.oldest_at.timestamp(), preview.newest_at.timestamp()
         span = day_text(newest) if newest - oldest < 60 else f"{day_text(oldest)} – {day_text(newest)}"

@@ -11,9 +11,10 @@ from textual.message import Message
 from textual.widgets import Input, TextArea
 
 from screens.dialogs import Dialog
-from screens.forms import Blank, Field, FieldRow, choice, told
+from screens.forms import Blank, Field, FieldRow, told
 from screens.link import Link, NotDone, module
 from screens.payloads import Edited, edited, laid_out
+from widgets.key_hints import Hint, hint_line
 from widgets.line_view import LineView
 from widgets.pieces import Ground, Line, Piece, Tone, fitted, rule
 
@@ -92,8 +93,8 @@ class EditDialog(Dialog[int]):
         """Heading, editor, fields, what the keys do."""
         yield LineView(id="head")
         yield PayloadArea(laid_out(self._payload))
-        yield FieldRow(Blank("reason", "Why", self._reason, "for the record"))
-        yield FieldRow(Blank("number", "Type number", hint=f"{self._job_id}, to run it with this payload"))
+        yield FieldRow(Blank("reason", "Why", self._reason, "for the record"), Ground.BASE)
+        yield FieldRow(Blank("number", "Type number", hint=f"{self._job_id}, to run it with this payload"), Ground.BASE)
         yield LineView(id="foot")
 
     def on_mount(self) -> None:
@@ -229,6 +230,6 @@ class EditDialog(Dialog[int]):
             yield from told(
                 "A new job is put in; this one stays as it was, marked as replaced.", width, Tone.DIM, most=1
             )
-        is_right = self._value("number") == f"{self._job_id}" and bool(found.changes)
-        keys = choice("ctrl+s", "run it", possible=is_right and not self._busy)
-        yield Line((*keys.pieces[:2], *choice("tab", "editor, why, number").pieces[:2], *choice("esc", "leave").pieces))
+        is_right = self._value("number") == f"{self._job_id}" and bool(found.changes) and not self._busy
+        keys = (Hint("ctrl+s", "run it", is_right), Hint("tab", "editor, why, number"), Hint("escape", "leave"))
+        yield Line((Piece(" "), *hint_line(keys, width - 1).pieces))

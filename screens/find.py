@@ -24,6 +24,7 @@ from screens.things import open_thing
 from screens.until import Unreadable, span_of
 from widgets.columns import Column
 from widgets.figures import count_text
+from widgets.key_hints import Hint, KeyHints, hint_line
 from widgets.line_view import LineView
 from widgets.pieces import Line, Piece, Tone, fitted
 from widgets.table import VirtualTable
@@ -48,11 +49,11 @@ FOUND: tuple[Column[FoundJob], ...] = (
     Column("job", "Job", cell=lambda row: Piece(f"{row.job_id}", Tone.BRIGHT), width=10, align="right",
            sort=lambda row: row.job_id),
     Column("state", "State", cell=lambda row: Piece(row.state, STATE_TONES.get(row.state, Tone.TEXT)), width=9),
-    Column("type", "Job type", cell=lambda row: row.entrypoint, width=22, priority=1),
-    Column("company", "Company", cell=lambda row: Piece(row.company or "–", Tone.DIM), width=14, priority=2),
+    Column("type", "Job type", cell=lambda row: row.entrypoint, width=22),
+    Column("company", "Company", cell=lambda row: Piece(row.company or "–", Tone.DIM), width=14, priority=3),
     Column("tries", "Tries", cell=lambda row: f"{row.attempts}", width=5, align="right",
            sort=lambda row: row.attempts, descending=True, searched=False, priority=4),
-    Column("error", "Error", cell=lambda row: row.error or Piece("–", Tone.DIM), width=16, grow=1, priority=3),
+    Column("error", "Error", cell=lambda row: row.error or Piece("–", Tone.DIM), width=16, grow=1, priority=2),
 )  # fmt: skip
 
 
@@ -208,12 +209,23 @@ class FindScreen(HeldActions):
             self.app.pop_screen()
         elif event.key == "tab":
             table.focus()
-            self.refresh_hints()
         elif event.key == "enter":
             table.action_open()
         else:
             move = {"up": "cursor_up", "down": "cursor_down", "pageup": "page_up", "pagedown": "page_down"}[event.key]
             getattr(table, f"action_{move}")()
+
+    def refresh_hints(self) -> None:
+        """While one types, letters are text: the hints tell the keys that are not."""
+        if not isinstance(self.focused, FindField):
+            super().refresh_hints()
+        elif self.children:
+            keys = ("up", "choose"), ("enter", "open"), ("tab", "keys of the list"), ("escape", "back")
+            self.query_one(KeyHints).show([hint_line([Hint(key, title) for key, title in keys], self.app.size.width)])
+
+    def on_descendant_focus(self) -> None:
+        """Other keys do something now."""
+        self.refresh_hints()
 
     def action_type(self) -> None:
         """Back to the field."""

@@ -25,6 +25,9 @@ from widgets.safe_text import safe_text
 WIDTH = 78
 """Cells of a form where there is room."""
 
+ROOMY = 26
+"""From so many lines on, a form has margins."""
+
 LABEL = 14
 
 LONGEST = 256
@@ -69,9 +72,10 @@ class FieldRow(Horizontal):
     FieldRow > Field:focus { background: $ground-rest; }
     """
 
-    def __init__(self, blank: Blank) -> None:
+    def __init__(self, blank: Blank, ground: Ground = Ground.PANEL) -> None:
         super().__init__()
         self._blank = blank
+        self._ground = ground
 
     def compose(self) -> ComposeResult:
         """Label and field."""
@@ -80,7 +84,8 @@ class FieldRow(Horizontal):
 
     def on_mount(self) -> None:
         """Show the label."""
-        self.query_one(LineView).show([on_panel(Piece(f"  {self._blank.label:<{LABEL}}", Tone.DIM))])
+        label = Piece(f"  {self._blank.label:<{LABEL}}", Tone.DIM)
+        self.query_one(LineView).show([Line((label,), self._ground)])
 
 
 class Form(Dialog[Result]):
@@ -149,8 +154,12 @@ class Form(Dialog[Result]):
         if not self.is_mounted or not self.query("#above"):
             return
         width = self.width
-        self.query_one("#above", LineView).show([Line(line.pieces, Ground.PANEL) for line in self.above(width)])
-        self.query_one("#below", LineView).show([Line(line.pieces, Ground.PANEL) for line in self.below(width)])
+        above, below = list(self.above(width)), list(self.below(width))
+        if self.app.size.height < ROOMY:
+            # On a small terminal the margins go before anything that is said.
+            above, below = above[1:], below[:-1]
+        self.query_one("#above", LineView).show([Line(line.pieces, Ground.PANEL) for line in above])
+        self.query_one("#below", LineView).show([Line(line.pieces, Ground.PANEL) for line in below])
 
     def show_fields(self, *, shown: bool) -> None:
         """Show the fields or hide them."""
@@ -200,11 +209,6 @@ class Form(Dialog[Result]):
         if field is not None:
             field.cursor_position = len(field.value)
         self.draw()
-
-
-def on_panel(*pieces: Piece) -> Line:
-    """A line of a dialog."""
-    return Line(pieces, Ground.PANEL)
 
 
 def told(text: str, width: int, tone: Tone = Tone.TEXT, *, most: int = 12) -> list[Line]:

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from backend.watch.snapshots import QueuesSnapshot
 from screens.base import ConsoleScreen
-from screens.bulk import BulkDialog, Choice, Scope
+from screens.bulk import BulkDialog
 from screens.bulk_lines import jobs_text
+from screens.bulk_run import Choice, Scope
 from screens.dialogs import ConfirmDialog
 from screens.link import Link, NotDone, module
 from widgets.figures import count_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from screens.detail import DetailScreen, Entry, Page
+from screens.detail import DetailScreen, Entry, Loaded, Page
 from screens.held_actions import Choice, HeldActions, Scope
 from screens.link import module
 from screens.moments import day_text
@@ -13,6 +13,7 @@ from screens.payloads import laid_out, why_not_editable
 from screens.things import hide_numbers, state_piece, text_piece
 from widgets.figures import age_text, size_text
 from widgets.pieces import Content, Piece, Tone
+from widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,13 @@ class JobScreen(DetailScreen, HeldActions):
         redaction = await module("backend.domain.redaction")
         self._job = found
         return page_of(found, redaction.redacted, self._revealed[0] if self._revealed else None)
+
+    def on_loaded(self, message: Loaded) -> None:
+        """The timeline takes the lines that it needs, the long texts the rest."""
+        if message.page is not None:
+            self.query_one(VirtualTable).styles.height = (
+                "1fr" if self.has_class("-wide") else len(message.page.entries) + 2
+            )
 
     # What can be done
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from screens.base import wall_clock
-from screens.bulk import Scope
+from screens.bulk_run import Scope
 from screens.forms import Blank, Form, choice, fact, told
 from screens.link import Link, NotDone, module
 from screens.until import Unreadable, until_of
@@ -73,8 +73,7 @@ class QuarantineDialog(Form[None]):
         yield Line()
         yield from told(f"Quarantine {self._scope.entrypoint}?", width, Tone.BRIGHT)
         yield from told(
-            "Jobs like this are held before they run, with their payload, until somebody decides about them. Those that"
-            " run now are let finish.",
+            "Jobs like this are held before they run, until somebody decides about them. Those that run now go on.",
             width,
             Tone.DIM,
         )
