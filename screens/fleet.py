@@ -1,21 +1,22 @@
-"""Fleet: the machines, the processes on them with their workers, and the cache."""
+"""Fleet: the machines, the processes on all of them with their workers, and the cache; each can be told what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.widget import Widget
 
-from backend.watch.snapshots import CacheFigures, FleetSnapshot, NodeRow, ProcessRow, WorkerRow
-from screens.base import ConsoleScreen
-from screens.dialogs import ConfirmDialog
+from backend.domain.vocabulary import NodeState
+from backend.watch.snapshots import FleetSnapshot, ProcessRow, WorkerRow
+from screens.fleet_actions import FleetActions
+from screens.machines import HIGH, machine_lines, steady_age
 from screens.process import ProcessScreen
 from widgets.columns import Column
-from widgets.figures import DASH, age_text, count_text, meter, ratio_text, short_text, size_text, with_unit
+from widgets.figures import DASH, age_text, count_text, ratio_text, size_text, with_unit
 from widgets.line_view import LineView
-from widgets.pieces import Content, Line, Piece, Tone, fitted, rule, verdict
+from widgets.pieces import Content, Piece, Tone, verdict
 from widgets.table import VirtualTable
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ SILENT_S = 10.0
 
 CEILING = 512 * 1024 * 1024
 """Resident memory at which a process of ours is drained and started afresh."""
-
-HIGH = 0.85
-"""Share of a machine's memory or disk, or of a ceiling, from which on it is a warning."""
-
-FULL = 0.95
 
 _STATES: dict[str, Tone] = {
     "ready": Tone.OK,
@@ -56,21 +52,40 @@ class Part:
     supervised: bool = True
     """Whether a supervisor told of it; else only the worker's own word is known."""
 
+    node_state: NodeState = NodeState.UP
+
+    @property
+    def machine(self) -> str:
+        """The node it is on."""
+        return self.worker.node if self.worker is not None else self.node
+
     @property
     def key(self) -> str:
         """Its identity: the name outlives the process id."""
         return f"{self.node}/{self.process.name}"
 
 
-def parts_of(snapshot: FleetSnapshot) -> list[Part]:
-    """All processes of all nodes in their order of start, workers of unsupervised nodes after them."""
+def parts_of(snapshot: FleetSnapshot, here: str = "") -> list[Part]:
+    """All processes of all nodes in their order of start, workers of unsupervised nodes after them.
+
+    `here` is the node one sits at.
+    """
     workers = {(worker.node, worker.pid): worker for worker in snapshot.workers}
     parts = [
-        Part(node.node, process, workers.pop((node.node, process.pid or -1), None), node.node == snapshot.node)
+        Part(
+            node.node,
+            process,
+            workers.pop((node.node, process.pid or -1), None),
+            here=node.node == here,
+            node_state=node.state,
+        )
         for node in snapshot.nodes
         for process in node.processes
     ]
+    known = {node.node for node in snapshot.nodes if node.processes}
     for worker in workers.values():
+        if worker.node in known and (worker.state == "stopped" or snapshot.taken_at - worker.heartbeat_at > SILENT_S):
+            continue  # its supervisor tells of the one that came after it
         process = ProcessRow(
             name=f"worker-{worker.queue}",
             pid=worker.pid,
@@ -87,6 +102,10 @@ def parts_of(snapshot: FleetSnapshot) -> list[Part]:
 def state_cell(part: Part, now: float) -> Content:
     """Its state; only what is not ready stands out. Of a silent worker without a supervisor nothing is known."""
     state = part.process.state
+    if part.node_state is NodeState.VANISHED:
+        return verdict(Tone.UNKNOWN, "vanished")
+    if part.node_state is NodeState.LEFT:
+        return Piece("  stopped", Tone.DIM)
     if part.worker is not None and not part.supervised and now - part.worker.heartbeat_at > SILENT_S:
         return verdict(Tone.UNKNOWN, "silent")
     tone = _STATES.get(state, Tone.UNKNOWN)
@@ -122,12 +141,7 @@ def heartbeat_cell(part: Part, now: float) -> Content:
 def since_cell(part: Part, now: float) -> Content:
     """For how long it has been in this state."""
     since = part.process.since
-    return Piece(DASH, Tone.FAINT) if since is None else with_unit(_steady_age(now - since), Tone.DIM)
-
-
-def _steady_age(seconds: float) -> str:
-    """An age that changes once a minute at most, so that a quiet screen stays quiet."""
-    return "now" if seconds < 60 else age_text(seconds)
+    return Piece(DASH, Tone.FAINT) if since is None else with_unit(steady_age(now - since), Tone.DIM)
 
 
 def restarts_cell(part: Part) -> Content:
@@ -138,6 +152,7 @@ def restarts_cell(part: Part) -> Content:
 
 COLUMNS: tuple[Column[Part], ...] = (
     Column("process", "Process", cell=lambda part: Piece(part.process.name, Tone.BRIGHT), width=21),
+    Column("node", "Node", cell=lambda part: Piece(part.node, Tone.DIM), width=10, grow=1, most=24, priority=2),
     Column("state", "State", timed=state_cell, width=11),
     Column("busy", "Busy", cell=busy_cell, width=6, align="right", searched=False,
            sort=lambda part: part.worker.busy if part.worker else None, descending=True),
@@ -155,95 +170,16 @@ COLUMNS: tuple[Column[Part], ...] = (
            width=8, align="right", sort=lambda part: part.worker.done if part.worker else None, descending=True,
            searched=False, priority=5),
     Column("heart", "Heart", timed=heartbeat_cell, width=13, searched=False, priority=4),
-    Column("node", "Node", cell=lambda part: Piece(part.node, Tone.DIM), width=12, grow=1, most=24, priority=7),
     Column("detail", "Detail", cell=lambda part: Piece(part.process.detail, Tone.DIM), width=20, grow=4, priority=8),
 )  # fmt: skip
 
 
-def _share(used: float, total: float) -> tuple[float, Tone]:
-    ratio = used / total if total else 0.0
-    return ratio, Tone.CRIT if ratio >= FULL else Tone.WARN if ratio >= HIGH else Tone.TEXT
+def _is_idle(part: Part) -> bool:
+    return part.node_state is not NodeState.UP or part.process.state in {"stopped", "waiting"}
 
 
-def node_line(node: NodeRow, width: int) -> Line:
-    """One machine: CPU, load, memory, disk, network; the least important is left out when it is narrow."""
-    memory, memory_tone = _share(node.memory_used_bytes, node.memory_total_bytes)
-    disk, disk_tone = _share(node.disk_used_bytes, node.disk_total_bytes)
-    cpu_tone = Tone.WARN if node.load_1m > 2 * node.cores else Tone.TEXT
-    groups: list[tuple[int, tuple[Piece, ...]]] = [
-        (1, (Piece(" "), *fitted(Piece(node.node, Tone.BRIGHT), 14))),
-        (1, _figure("cpu", ratio_text(node.cpu_ratio), 5, cpu_tone)),
-        (4, (Piece(meter(node.cpu_ratio, 8), cpu_tone), Piece("  "))),
-        (2, _figure("load", f"{node.load_1m:.1f}/{node.cores}", 7, cpu_tone)),
-        (
-            1,
-            _figure(
-                "mem", f"{size_text(node.memory_used_bytes)} of {size_text(node.memory_total_bytes)}", 16, memory_tone
-            ),
-        ),
-        (4, (Piece(meter(memory, 8), memory_tone), Piece("  "))),
-        (1, _figure("disk", ratio_text(disk), 5, disk_tone)),
-        (4, (Piece(meter(disk, 8), disk_tone), Piece("  "))),
-        (3, _figure("in", f"{size_text(node.net_in_bytes_per_s)}/s", 9, Tone.TEXT)),
-        (3, _figure("out", f"{size_text(node.net_out_bytes_per_s)}/s", 9, Tone.TEXT)),
-        (2, _figure("up", _steady_age(node.uptime_s), 5, Tone.TEXT)),
-        (5, (Piece(f"version {node.version}", Tone.DIM),)),
-    ]
-    return _fitting(groups, width)
-
-
-def _figure(label: str, text: str, width: int, tone: Tone) -> tuple[Piece, ...]:
-    return (Piece(f"{label} ", Tone.DIM), *fitted(with_unit(text, tone), width), Piece("  "))
-
-
-def cache_line(cache: CacheFigures, width: int) -> Line:
-    """Valkey in one line."""
-    head = (Piece(" "), *fitted(Piece("Valkey", Tone.BRIGHT), 14))
-    if not cache.up:
-        return Line((*head, *verdict(Tone.CRIT, "does not answer"), Piece("  nothing durable lives there", Tone.DIM)))
-    used, limit = cache.used_bytes, cache.max_bytes
-    _, tone = _share(used or 0, limit or 0)
-    memory = f"{size_text(used)} of {size_text(limit)}" if limit else size_text(used)
-    groups: list[tuple[int, tuple[Piece, ...]]] = [
-        (1, head),
-        (1, _figure("mem", memory, 16, tone)),
-        (2, _figure("keys", count_text(cache.keys), 7, Tone.TEXT)),
-        (3, _figure("no TTL", count_text(cache.keys_without_ttl), 4, Tone.TEXT)),
-        (1, _figure("evicted", count_text(cache.evicted), 5, Tone.WARN if cache.evicted else Tone.TEXT)),
-        (3, _figure("clients", count_text(cache.clients), 5, Tone.TEXT)),
-        (2, _figure("ops", f"{short_text(cache.commands_per_s)} /s", 8, Tone.TEXT)),
-        (4, (Piece(f"version {cache.version}", Tone.DIM),)),
-    ]
-    return _fitting(groups, width)
-
-
-def _fitting(groups: Sequence[tuple[int, tuple[Piece, ...]]], width: int) -> Line:
-    """The groups up to the highest rank with which they fit."""
-    for most in sorted({rank for rank, _ in groups}, reverse=True):
-        pieces = tuple(piece for rank, group in groups if rank <= most for piece in group)
-        if most == 1 or Line(pieces).width <= width:
-            return Line(fitted(pieces, width))
-    return Line()
-
-
-def machine_lines(snapshot: FleetSnapshot, width: int, most: int) -> list[Line]:
-    """The machines, at most `most` of them, and the cache."""
-    nodes = snapshot.nodes
-    right = (
-        Piece(f"publisher on {snapshot.publisher}", Tone.DIM)
-        if snapshot.publisher
-        else Piece("no publisher", Tone.WARN)
-    )
-    lines = [rule((Piece("Machines", Tone.BRIGHT), Piece(f"  {len(nodes)}")), width, right)]
-    lines += [node_line(node, width) for node in nodes[:most]]
-    if len(nodes) > most:
-        lines.append(Line((Piece(f" and {len(nodes) - most} more: sort processes by node", Tone.DIM),)))
-    lines.append(cache_line(snapshot.cache, width))
-    return lines
-
-
-class FleetScreen(ConsoleScreen):
-    """Machines above, processes below."""
+class FleetScreen(FleetActions):
+    """Machines above, processes below; what is told to a machine is told to the one of the process under the cursor."""
 
     NAME = "fleet"
     TITLE = "Fleet"
@@ -259,44 +195,44 @@ class FleetScreen(ConsoleScreen):
             title="Processes",
             nouns=("process", "processes"),
             empty="No supervisor has told of its processes. `askpro status` asks the one of this machine.",
-            row_tone=lambda part: Tone.DIM if part.process.state in {"stopped", "waiting"} else None,
+            row_tone=lambda part: Tone.DIM if _is_idle(part) else None,
         )
+
+    @property
+    def fleet(self) -> FleetSnapshot | None:
+        """The newest that was read."""
+        seen = self.seen.get("fleet")
+        return seen.snapshot if seen is not None and isinstance(seen.snapshot, FleetSnapshot) else None
+
+    def chosen(self) -> list[Part]:
+        """The marked processes, else the one under the cursor."""
+        return [part for part in self.query_one(VirtualTable).acting_rows if isinstance(part, Part)]
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """New figures."""
         if isinstance(snapshot, FleetSnapshot):
-            self._draw(snapshot)
-            self.query_one(VirtualTable).set_rows(parts_of(snapshot))
+            self.query_one(VirtualTable).set_rows(parts_of(snapshot, self.host.node))
+            self._draw()
 
     def on_resize(self) -> None:
         """Machines are laid out anew."""
-        seen = self.seen.get("fleet")
-        if seen is not None and isinstance(seen.snapshot, FleetSnapshot):
-            self._draw(seen.snapshot)
+        self._draw()
+
+    def on_virtual_table_highlighted(self) -> None:
+        """The machine of the process under the cursor is marked."""
+        self._draw()
 
     def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """A process with the end of its log."""
         if isinstance(event.row, Part):
             self.app.push_screen(ProcessScreen(event.row.process.name, event.row.node, here=event.row.here))
 
-    def action_restart(self) -> None:
-        """Drain the process under the cursor and start it afresh, after a question."""
-        table = self.query_one(VirtualTable)
-        parts = [part for part in table.acting_rows if isinstance(part, Part)]
-        here = [part.process.name for part in parts if part.here]
-        if not here:
-            self.host.say("Only processes of this machine can be restarted from here.", severity="warning")
+    def _draw(self) -> None:
+        snapshot = self.fleet
+        if snapshot is None:
             return
-        names = ", ".join(here[:4]) + (f" and {len(here) - 4} more" if len(here) > 4 else "")
-        question = f"Restart {names}?" if len(here) == 1 else f"Restart {len(here)} processes: {names}?"
-        more = "Each finishes or gives back what it has begun, ends, and is started again. Nothing accepted is lost."
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.host.restart(here)
-
-        self.app.push_screen(ConfirmDialog(question, more, "restart"), answered)
-
-    def _draw(self, snapshot: FleetSnapshot) -> None:
         size = self.app.size
-        self.query_one("#machines", LineView).show(machine_lines(snapshot, size.width, 2 if size.height < 30 else 6))
+        under = self.query_one(VirtualTable).cursor_row
+        chosen = under.machine if isinstance(under, Part) else ""
+        most = 3 if size.height < 30 else 8
+        self.query_one("#machines", LineView).show(machine_lines(snapshot, size.width, most, chosen=chosen))

@@ -114,7 +114,7 @@ async def console(
     async def connect() -> GivenReader:
         return reader
 
-    sitting = Sitting(user="anna", read_only=read_only, keys=keys or {})
+    sitting = Sitting(user="anna", node="node-1", read_only=read_only, keys=keys or {})
     app = AskProApp(connect, sitting, first=first, stack=stack)
     async with app.run_test(size=size, notifications=True) as pilot:
         yield Console(app, pilot)

@@ -8,6 +8,7 @@ from itertools import cycle
 
 import msgspec
 
+from backend.domain.vocabulary import NodeState
 from backend.watch.snapshots import (
     CacheFigures,
     CallRow,
@@ -134,6 +135,41 @@ def fleet_snapshot(*, now: float = NOW, seed: int = 1) -> FleetSnapshot:
         clients=9, commands_per_s=212.0,
     )  # fmt: skip
     return FleetSnapshot(taken_at=now, node="node-1", nodes=(node,), workers=workers, cache=cache, publisher="node-1")
+
+
+def fleet_of_three(*, now: float = NOW) -> FleetSnapshot:
+    """Three machines: one with the stores, one that joined and is drained, one that joined and vanished."""
+    one = fleet_snapshot(now=now)
+    first = msgspec.structs.replace(one.nodes[0], home="box:/one")
+    own = tuple(process for process in first.processes if process.name not in {"postgres", "valkey"})
+    joined = [
+        msgspec.structs.replace(
+            first,
+            node=f"node-{number}",
+            home=f"box-{number}:/data",
+            is_joined=True,
+            processes=tuple(
+                msgspec.structs.replace(row, pid=(row.pid or 0) + 1000 * number, state="ready") for row in own
+            ),
+        )
+        for number in (2, 3)
+    ]
+    drained = msgspec.structs.replace(joined[0], drained_by="bert", drained_at=now - 300, drain_reason="new kernel")
+    vanished = msgspec.structs.replace(joined[1], state=NodeState.VANISHED, silent_s=12.0, seen_at=now - 12)
+    own_workers = [worker for worker in one.workers if worker.node == "node-1"]
+    workers = [
+        msgspec.structs.replace(
+            worker,
+            id=f"{node}-{worker.queue}",
+            node=node,
+            pid=worker.pid + 1000 * number,
+            busy=busy,
+            heartbeat_at=now - silent_s,
+        )
+        for number, node, busy, silent_s in ((2, "node-2", 2, 1.0), (3, "node-3", 3, 12.0))
+        for worker in own_workers
+    ]
+    return msgspec.structs.replace(one, nodes=(first, drained, vanished), workers=(*own_workers, *workers))
 
 
 def fleet_with_texts(snapshot: FleetSnapshot, texts: Sequence[str]) -> FleetSnapshot:

@@ -6,12 +6,19 @@ import time
 
 import msgspec
 
-from backend.watch.snapshots import CacheFigures
-from screens.fleet import cache_line, machine_lines, parts_of
+from backend.domain.vocabulary import OrderState
+from backend.postgres.address import PostgresAddress, Role
+from backend.services.fleet.registry import Self, beat
+from backend.watch.snapshots import CacheFigures, OrderRow
+from screens.fleet import parts_of, state_cell
+from screens.machines import cache_line, machine_lines
 from screens.process import log_lines
+from tests.databases import OpenConnection
 from tests.screens import samples
 from tests.screens.consoles import GivenReader, console
-from widgets.pieces import text_of
+from tests.screens.held_console import DatabaseStack
+from widgets.pieces import line, text_of
+from widgets.table import VirtualTable
 
 
 def test_machines_and_cache_at_a_glance() -> None:
@@ -54,6 +61,97 @@ async def test_a_restart_asks_first_and_names_what() -> None:
         await shown.until_shows("Restart api?")
         await shown.press("escape")
         await shown.until_gone("Restart api?")
+
+
+def test_a_drained_machine_says_by_whom_and_a_vanished_one_since_when_and_what_it_had() -> None:
+    shown = text_of(machine_lines(samples.fleet_of_three(), 120, 8, chosen="node-2"))
+    assert "● node-1" in shown
+    assert "▌▲ node-2" in shown
+    assert "drained by bert 5 m ago: new kernel; 8 still in work" in shown
+    assert "✖ node-3" in shown
+    assert "vanished: not heard of for 12 s  12 jobs it had run elsewhere  box-3:/data" in shown
+
+
+def test_two_homes_with_one_name_and_orders_that_nobody_takes_up_are_told() -> None:
+    fleet = samples.fleet_of_three()
+    nodes = (msgspec.structs.replace(fleet.nodes[0], rival="shed:/one"), *fleet.nodes[1:])
+    waiting = OrderRow(
+        id=1, node="node-2", process="api", action="restart", state=OrderState.WAITING, ordered_by="anna",
+        ordered_at=fleet.taken_at - 8,
+    )  # fmt: skip
+    done = msgspec.structs.replace(waiting, id=2, process="", state=OrderState.DONE)
+    shown = text_of(machine_lines(msgspec.structs.replace(fleet, nodes=nodes, orders=(done, waiting)), 120, 8))
+    assert "shed:/one wants the same name" in shown
+    assert "anna told node-2: restart everything  done" in shown
+    assert "anna told node-2: restart api  ▲ not taken up" in shown
+
+
+def test_of_many_machines_those_in_trouble_stay_in_sight() -> None:
+    fleet = samples.fleet_of_three()
+    well = [msgspec.structs.replace(fleet.nodes[0], node=f"well-{number}") for number in range(9)]
+    shown = text_of(machine_lines(msgspec.structs.replace(fleet, nodes=(*well, *fleet.nodes)), 120, 3))
+    assert "node-2" in shown
+    assert "node-3" in shown
+    assert "and 9 more, all well" in shown
+
+
+def test_what_a_vanished_machine_ran_is_unknown_rather_than_well() -> None:
+    parts = {part.key: part for part in parts_of(samples.fleet_of_three(), "node-1")}
+    assert text_of([line(state_cell(parts["node-3/api"], 0.0))]) == "? vanished"
+    assert text_of([line(state_cell(parts["node-2/api"], 0.0))]) == "● ready"
+    assert [part.here for part in parts.values()].count(True) == 8
+
+
+async def test_machines_are_told_what_to_do_from_one_console(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    fleet = samples.fleet_of_three(now=time.time())
+    for node in fleet.nodes:
+        me = Self(node=node.node, home=node.home, version=node.version, is_joined=node.is_joined)
+        await beat(worker, me, msgspec.json.encode(node).decode())
+        await worker.execute(
+            "insert into workers (id, node, queue, pid, version, concurrency)"
+            " values (uuidv7(), $1, 'webhooks', 1, '', 1)",
+            node.node,
+        )
+    await worker.execute("update nodes set seen_at = now() - interval '12 s' where node = 'node-3'")
+    well = tuple(msgspec.structs.replace(node, drained_by="", drained_at=None) for node in fleet.nodes)
+
+    async with console(
+        GivenReader(msgspec.structs.replace(fleet, nodes=well)), first="fleet", stack=DatabaseStack(database)
+    ) as shown:
+        table = shown.app.screen.query_one(VirtualTable)
+        await shown.until_shows("worker-webhooks")
+        table.go_to("node-2/worker-webhooks")
+        await shown.press("R")
+        await shown.until_shows("Restart worker-webhooks on node-2?")
+        await shown.press("y")
+        await shown.until_shows("Told node-2: worker-webhooks.")
+        assert await worker.fetchval("select process from node_orders where node = 'node-2'") == "worker-webhooks"
+
+        await shown.press("P")
+        await shown.until_shows("node node-2", "take nothing more")
+        await shown.press(*"kernel", "tab", "tab", "tab", "y")
+        await shown.until_shows("Paused node node-2.")
+        assert await worker.fetchval("select reason from pauses where kind = 'node' and name = 'node-2'") == "kernel"
+
+        await shown.press("plus")
+        await shown.until_shows("Scale webhooks on node-2")
+        await shown.press("plus", "y")
+        await shown.until_shows("webhooks has 32 slots on node-2")
+        slots = await worker.fetchrow("select slots, is_pinned, decided_by from queue_slots where node = 'node-2'")
+        assert slots is not None
+        assert tuple(slots) == (32, True, "anna")
+
+        table.go_to("node-3/api")
+        await shown.press("R")
+        await shown.until_shows("node-3 does not work")
+        await shown.press("F")
+        await shown.until_shows("Forget node-3?")
+        await shown.press("y")
+        await shown.until_shows("node-3 is forgotten.")
+        assert await worker.fetchval("select count(*) from nodes") == 2
 
 
 async def test_read_only_refuses_to_restart() -> None:

@@ -106,7 +106,7 @@ def main() -> int:
     """Run it."""
     with TerminalGuard(None) as guard:
         ConsoleDriver.output = guard.output
-        sitting = Sitting(user="anna", theme=suitable_theme(os.environ.get("THEME", "auto"), os.environ))
+        sitting = Sitting(user="anna", node="node-1", theme=suitable_theme(os.environ.get("THEME", "auto"), os.environ))
         app = WatchedApp(connect, sitting, first=os.environ.get("FIRST", "calls"))
         app.driver_class = ConsoleDriver
 
