@@ -40,7 +40,7 @@ WINDOW = 10_000
 PATIENCE_S = 20.0
 """How long a database that went away is waited for."""
 
-LOOK_S = 1.0
+LOOK_S = 0.5
 """While it waits for its rate, it says that it lives and looks whether it is to stop this often."""
 
 TRIES = 3
@@ -342,8 +342,7 @@ class _Run:
                 return True
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.stop.wait(), min(wait, LOOK_S))
-            if wait > LOOK_S:
-                await self._live()
+            await self._live()
         return False
 
     async def _live(self) -> None:
