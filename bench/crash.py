@@ -1,8 +1,9 @@
 """A webhooks worker is killed (-9) with 30 jobs in flight: when do they run again, is any lost, is any done twice.
 
 `python -m bench.crash` starts a durable PostgreSQL and the product's worker with the product's lease and slots; its
-jobs take a second and leave a trace when they begin and when they end. The next worker starts at once, as its
-supervisor would start it. Twice: with 60 more jobs waiting, and with nothing else to do.
+jobs take a second and leave a trace when they begin and when they end. The next worker starts at once: on the same
+machine, as its supervisor starts it, with 60 more jobs waiting and with nothing else to do; then on another machine,
+which does not know whether the first one's processes live.
 """
 
 from __future__ import annotations
@@ -57,9 +58,15 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def crash(
-    address: PostgresAddress, connection: asyncpg.Connection[asyncpg.Record], what: str, jobs: int, log: Path
+    address: PostgresAddress,
+    connection: asyncpg.Connection[asyncpg.Record],
+    what: str,
+    log: Path,
+    *,
+    jobs: int = SLOTS,
+    node: str = "bench",
 ) -> Line:
-    """Kill a worker of so many jobs."""
+    """Kill a worker of so many jobs; the next one is on this node."""
     await connection.execute("delete from traces")
     put = await JobQueue().enqueue(connection, [NewJob(ONE_SECOND)] * jobs)
     begun = "select count(*) from traces where what = 'begun'"
@@ -71,7 +78,7 @@ async def crash(
         first.wait()
     killed = await connection.fetchval("select clock_timestamp()")
     flying = [row["job_id"] for row in await connection.fetch(in_flight)]
-    with worker(address, QueueName.WEBHOOKS, log):
+    with worker(address, QueueName.WEBHOOKS, log, node):
         async with asyncio.timeout(LIMIT_S):
             while await connection.fetchval("select exists (select from pgqueuer)"):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.05)
@@ -98,7 +105,7 @@ async def crash(
 
 
 async def measure(address: PostgresAddress, superuser: Superuser, scratch: Path) -> list[Line]:
-    """Both crashes."""
+    """All crashes."""
     async with contextlib.AsyncExitStack() as stack:
         server = await connect_superuser(superuser, address.database)
         await server.execute(TRACES)
@@ -106,8 +113,9 @@ async def measure(address: PostgresAddress, superuser: Superuser, scratch: Path)
         connection = await connect(address, Role.WORKER, application="bench")
         stack.push_async_callback(connection.close)
         return [
-            await crash(address, connection, "60 more wait", SLOTS + 60, scratch / "busy.log"),
-            await crash(address, connection, "nothing else to do", SLOTS, scratch / "idle.log"),
+            await crash(address, connection, "60 more wait", scratch / "busy.log", jobs=SLOTS + 60),
+            await crash(address, connection, "nothing else to do", scratch / "idle.log"),
+            await crash(address, connection, "on another machine", scratch / "other.log", node="other"),
         ]
 
 

@@ -36,6 +36,7 @@ class Place(msgspec.Struct, frozen=True):
     port: int
     database: str
     passwords: dict[str, str]
+    node: str
 
 
 async def one_second(context: JobContext) -> None:
@@ -48,9 +49,11 @@ async def one_second(context: JobContext) -> None:
 
 
 @contextmanager
-def worker(address: PostgresAddress, queue: QueueName, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    address: PostgresAddress, queue: QueueName, log: Path, node: str = "bench"
+) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of this queue within the block; it takes jobs when the block begins."""
-    place = Place(queue, address.host, address.port, address.database, dict(address.passwords))
+    place = Place(queue, address.host, address.port, address.database, dict(address.passwords), node)
     with log.open("ab") as errors:
         child = subprocess.Popen(
             [sys.executable, "-m", "bench.workers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
@@ -76,7 +79,7 @@ async def work(place: Place) -> None:
         queue=place.queue,
         postgres=PostgresAddress(place.host, place.port, place.database, place.passwords),
         valkey_url=None,
-        node="bench",
+        node=place.node,
         version="bench",
     )
     more: dict[str, Handler] = {ONE_SECOND: one_second} if place.queue is QueueName.WEBHOOKS else {}
