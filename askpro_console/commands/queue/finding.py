@@ -42,7 +42,7 @@ def _find(system: System, args: argparse.Namespace) -> int:
     if args.json:
         print_json(found)
     elif not found:
-        print("No job matches. Finished jobs are forgotten after 7 days; of those only the newest are looked through.")
+        print("No job matches. Finished jobs are forgotten after an hour, failed attempts after 7 days.")
     else:
         print_table(
             ("JOB", "STATE", "TYPE", "COMPANY", "TRIES", "AT", "CAUSE", "ERROR"),

@@ -1,7 +1,7 @@
 -- What queues did, minute by minute: it outlives the runs it was counted from.
 
 create table job_minutes (
-    minutes      smallint not null check (minutes in (1, 10, 60)),
+    minutes      smallint not null check (minutes between 1 and 60),
     at           timestamptz not null,
     entrypoint   text not null,
     put_in       integer not null default 0,
@@ -15,7 +15,7 @@ create table job_minutes (
     run_counts   integer[] not null default '{}',
     primary key (minutes, at, entrypoint)
 );
-comment on table job_minutes is 'what became of jobs within so many minutes from a moment on, by job type';
+comment on table job_minutes is 'what became of jobs within one, ten or sixty minutes from a moment on, by job type';
 comment on column job_minutes.put_in is 'jobs put in, or queued again by somebody';
 comment on column job_minutes.failed is 'attempts that failed and are followed by another';
 comment on column job_minutes.held is 'attempts that failed and were the last';
@@ -60,5 +60,7 @@ alter table job_minutes set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_v
 alter table parked_jobs set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
 
 -- Indexes that no statement of ours or of the engine's claims uses, while each job is written to them several times.
+-- Of the log only failures are asked for by job.
+create index pgqueuer_log_failures on pgqueuer_log (job_id, created desc) where traceback is not null;
 drop index pgqueuer_log_status, pgqueuer_log_not_aggregated, pgqueuer_log_job_id_status,
     pgqueuer_priority_id_id1_idx, pgqueuer_updated_id_id1_idx, pgqueuer_queue_manager_id_idx;
