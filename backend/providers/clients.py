@@ -73,8 +73,15 @@ class Providers:
 
     @property
     def used(self) -> dict[Provider, ProviderClient]:
-        """The clients that have called so far."""
-        return {provider: client for provider, client in self._clients.items() if client.figures}
+        """The clients that have called so far, or may not call."""
+        return {
+            provider: client for provider, client in self._clients.items() if client.figures or client.breaker.is_held
+        }
+
+    def silent_s(self, provider: Provider) -> float:
+        """How long an answer of this provider has been waited for; 0 when none is."""
+        client = self._clients.get(provider)
+        return 0.0 if client is None else client.silent_s
 
     def client(self, provider: Provider) -> ProviderClient:
         """The client of a provider."""
