@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Connection, connect
+from backend.services.held_jobs.selecting import CauseCount, Preview
 from backend.stack.status import Status
 from backend.watch.snapshots import HeldGroup
 from screens.base import ConsoleScreen
@@ -96,3 +98,25 @@ async def asked(database: PostgresAddress, work: Callable[[Connection], Awaitabl
 async def value(database: PostgresAddress, statement: str, *arguments: object) -> object:
     """One value of the database."""
     return await asked(database, lambda connection: connection.fetchval(statement, *arguments))
+
+
+PREVIEW = Preview(
+    matched=200,
+    by_type=(("default.calendar_sync", 200),),
+    by_company=(("nord", 190), ("süd", 6), ("", 2), ("west", 1), ("ost", 1)),
+    by_cause=(
+        CauseCount(fingerprint="c", error_type="TooManyRequests", message="HTTP 429 Too Many Requests", jobs=200),
+    ),
+    companies=5,
+    causes=1,
+    oldest_at=datetime(2027, 1, 15, 8, 0, tzinfo=UTC),
+    newest_at=datetime(2027, 1, 15, 9, 0, tzinfo=UTC),
+    providers=("calcom",),
+    queue_paused=("provider calcom",),
+    ahead=12,
+    deliveries=0,
+    would_skip=5,
+    seconds_at_rate=None,
+    sample=(),
+)
+"""What a dry run found."""

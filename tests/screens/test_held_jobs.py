@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
+
 from backend.postgres.address import PostgresAddress, Role
+from backend.queue.port import JobQueue, NewJob
+from screens.bulk import BulkDialog
+from screens.bulk_lines import Stand, preview_lines, progress_lines, result_lines, scope_line, share_text
+from screens.bulk_run import RUNNING
 from screens.cause import CauseScreen
 from tests.databases import OpenConnection
-from tests.screens.held_console import GROUP, held_console, value
+from tests.screens.held_console import GROUP, PREVIEW, held_console, value
 from tests.services.held_scenes import hold, states
+from widgets.pieces import text_of
+
+MANY = 10_000
 
 
 async def test_the_marked_jobs_are_retried_after_a_dry_run_and_with_a_reason(
@@ -19,11 +30,157 @@ async def test_the_marked_jobs_are_retried_after_a_dry_run_and_with_a_reason(
         await shown.press("space", "space", "space", "r")
         await shown.until_shows("Retry 3 held jobs?", "3 marked jobs", "webhooks.a", "ValueError: no room")
         assert await states(worker) == {"held": 12}, "a dry run touches nothing"
-        await shown.press("tab", "tab", *"calm")
-        await shown.until_shows("calm")
-        await shown.press("tab", "y")
+        await shown.press("tab", "tab", "y", "y", "tab")
+        assert await states(worker) == {"held": 12}, "y is a letter while one types"
+        await shown.press("y")
         await shown.until_shows("Retried: 3 marked jobs", "3 of 3", "Skipped", "esc")
         assert await states(worker) == {"held": 9, "retried": 3}
         await shown.press("escape")
         await shown.until_shows("Jobs  9")
-    assert await value(database, "select actor || ' ' || reason from audit_log order by id limit 1") == "anna calm"
+        # Somebody else decides about the one under the cursor just before it is asked about.
+        await worker.execute("update held_jobs set state = 'discarded' where job_id = $1", jobs[-4])
+        await shown.press("r")
+        await shown.until_shows("None of them is held any more")
+        await shown.press("a")
+        await shown.until_shows("Retry 8 held jobs?", "all 12 of this cause")
+        await shown.press("escape")
+        await shown.until_gone("Retry 8 held jobs?")
+    assert await value(database, "select actor || ' ' || reason from audit_log order by id limit 1") == "anna yy"
+
+
+async def test_every_key_is_answered_while_ten_thousand_are_retried(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    await hold(worker, MANY)
+    group = msgspec.structs.replace(GROUP, held_total=MANY)
+    async with held_console(database, CauseScreen(group), group=group) as shown:
+        await shown.until_shows("the latest 500")
+        await shown.press("r", "a")
+        await shown.until_shows("Retry 10 000 held jobs?")
+        await shown.press("tab", *"900", "tab", "tab")
+        await shown.until_shows("at 900 /s: about 11 s")
+        await shown.press("y")
+        await shown.until_shows("Retrying: all 10 000 of this cause", " of 10 000", "what was done stays done")
+        (run,) = RUNNING
+        await shown.press("escape")
+        await shown.until_shows("It goes on in the background", "the latest 500")
+        await shown.press("down", "enter")
+        await shown.until_shows("Payload")
+        await shown.press("escape", "escape", "2")
+        await shown.until_shows("Started")
+        await shown.press("5", "question_mark")
+        await shown.until_shows("Help: Queues")
+        await shown.press("escape")
+        assert not run.is_over, "all these keys were answered while it ran"
+        assert 0 < run.done < MANY
+        run.cancel()
+        await shown.until_shows("then cancelled.")
+        assert not RUNNING
+    left = await states(worker)
+    assert left["retried"] == run.done
+    assert left["held"] == MANY - run.done
+    assert await value(database, "select state from bulk_actions") == "cancelled"
+
+
+async def test_discarding_wants_the_number_and_moving_wants_a_queue(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    await hold(worker, 4)
+    async with held_console(database, CauseScreen(GROUP), size=(80, 24)) as shown:
+        await shown.until_shows("Jobs  4")
+        await shown.press("space", "space", "D")
+        await shown.until_shows("Discard 2 held jobs?", "deleted for good", "Type number")
+        await shown.press("y")
+        await shown.until_shows("Type how many they are")
+        await shown.press("tab", "tab", "tab", "3", "enter")
+        await shown.until_shows("Type how many they are")
+        assert await states(worker) == {"held": 4}
+        await shown.press("backspace", "2", "enter")
+        await shown.until_shows("Discarded: 2 marked jobs", "2 of 2")
+        await shown.press("enter", "m")
+        await shown.until_shows("Move 1 held job to another queue?")
+        await shown.press("y")
+        await shown.until_shows("To which queue?")
+        await shown.press("1")
+        await shown.until_shows("They stand in webhooks already.")
+        await shown.press("3", "y")
+        await shown.until_shows("Moved: job", "1 of 1")
+        await shown.press("escape")
+        await shown.until_shows("Jobs  1")
+    assert await states(worker) == {"held": 1, "discarded": 2, "replaced": 1}
+    assert await value(database, "select entrypoint from pgqueuer where status = 'queued'") == "default.webhooks.a"
+
+
+async def test_a_cause_is_quarantined_for_a_company_until_a_moment(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    await hold(worker)
+    async with worker.transaction():
+        await JobQueue().enqueue(worker, [NewJob("webhooks.a", b'{"n": 7}'), NewJob("webhooks.a", b'{"n": 8}')])
+    async with held_console(database, CauseScreen(GROUP)) as shown:
+        await shown.until_shows("Jobs  1")
+        await shown.press("Q")
+        await shown.until_shows("Quarantine webhooks.a?", "2 jobs wait that it would hold")
+        await shown.press("tab", *"nix", "tab", "7")
+        await shown.until_shows("There is no company nix.")
+        await shown.press("up", "backspace", "backspace", "backspace", "down")
+        await shown.until_shows("1 job waits that it would hold")
+        await shown.press("tab", *"soon", "tab", *"bad", "tab", "y")
+        await shown.until_shows("`soon` is no moment")
+        await shown.press("up", "up", "backspace", "backspace", "backspace", "backspace", *"2h", "down", "down", "y")
+        await shown.until_shows("webhooks.a is quarantined.")
+    row = await worker.fetchrow("select *, until - made_at as span from quarantines")
+    assert row is not None
+    assert (row["contains"], row["fingerprint"], row["reason"], row["made_by"]) == ("7", "cause-1", "bad", "anna")
+    assert 7100 < row["span"].total_seconds() < 7300
+
+
+async def test_who_may_only_read_changes_nothing_and_a_dead_database_is_told_in_words(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    await hold(worker)
+    async with held_console(database, CauseScreen(GROUP), read_only=True) as shown:
+        await shown.until_shows("Jobs  1", "READ ONLY")
+        for key, verb in (("r", "retry"), ("m", "move"), ("Q", "quarantine"), ("D", "discard")):
+            await shown.press(key)
+            await shown.until_shows(f"Read only: {verb} is not possible.")
+        assert len(shown.app.screen_stack) == 2
+    async with held_console(replace(database, port=1), CauseScreen(GROUP)) as shown:
+        await shown.until_shows("The jobs cannot be read:")
+        await shown.press("r")
+        await shown.until_shows("It cannot be counted:", "esc")
+        await shown.press("y", "escape")
+        await shown.until(lambda: not isinstance(shown.app.screen, BulkDialog))
+
+
+def test_a_dry_run_says_what_would_be_touched_and_what_stands_in_the_way() -> None:
+    shown = text_of(list(preview_lines(PREVIEW, "retry", 78)))
+    assert "nord 190, süd 6, no company 2, +2 more" in shown
+    assert "TooManyRequests: HTTP 429" in shown
+    assert "calcom" in shown
+    assert "5 of them: an equal job waits already" in shown
+    assert "▲ provider calcom: they would wait until it is resumed" in shown
+    discarded = text_of(list(preview_lines(PREVIEW, "discard", 78)))
+    assert "calcom" not in discarded, "what is discarded calls nobody"
+
+
+def test_progress_and_result_count_what_was_skipped_and_say_why() -> None:
+    stand = Stand(action="retry", matched=200, done=90, skipped=10, elapsed_s=10.0, waiting_for="the database")
+    shown = text_of(list(progress_lines(stand, 60)))
+    assert "50 %" in shown
+    assert "about 10 s to go" in shown
+    assert "Waiting for the database." in shown
+    over = replace(stand, is_cancelled=True, why_skipped={"an equal job waits already": 10})
+    shown = text_of(list(result_lines(over, 60)))
+    assert "▲ Cancelled." in shown
+    assert "10 an equal job waits already" in shown
+    assert "100 still held" in shown
+
+
+def test_the_chosen_scope_stands_out_without_colour_too() -> None:
+    assert "job 1  │  ▸ all 5" in scope_line(["job 1", "all 5"], 1, 78).plain
+    assert share_text([("a", 3), ("", 2)], 2) == "a 3, no company 2"
