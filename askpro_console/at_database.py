@@ -33,8 +33,15 @@ def with_database(
     """Do `work` on a connection that logs in as `role`, and close it. Raises Refused."""
     from backend.postgres.pools import connect
 
+    address = system.postgres()
+    if role.value not in address.passwords:
+        raise Refused(
+            f"A node that joined may not do that: it was not given the role {role.value}.",
+            "Do it on the machine that has the database.",
+        )
+
     async def connected() -> Result:
-        connection = await connect(system.postgres(), role, application=application)
+        connection = await connect(address, role, application=application)
         try:
             return await work(connection)
         finally:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from backend.domain.vocabulary import Verdict
+from backend.domain.vocabulary import NodeState, Verdict
 from backend.watch.findings import Finding
 from backend.watch.snapshots import (
     BusinessSnapshot,
@@ -32,7 +32,7 @@ from widgets.figures import (
     sparkline,
     with_unit,
 )
-from widgets.pieces import GLYPHS, Content, Line, Piece, Tone, beside, fitted, line, rule, spread
+from widgets.pieces import GLYPHS, Content, Line, Piece, Tone, beside, fitted, line, rule, spread, verdict
 
 _ZONE = ZoneInfo(ZONE)
 
@@ -265,7 +265,11 @@ def store_lines(
         lines.append(row("PostgreSQL", _database_figures(database), "connections"))
     if fleet is not None:
         lines.append(row("Valkey", _cache_figures(fleet.cache), "cache"))
-        lines += [row(node.node, _node_figures(node), f"cpu {node.node}") for node in fleet.nodes[:8]]
+        lines += [
+            row(node.node, _node_figures(node), f"cpu {node.node}")
+            for node in fleet.nodes[:8]
+            if node.state is not NodeState.LEFT
+        ]
     return lines
 
 
@@ -313,6 +317,8 @@ def _cache_figures(cache: CacheFigures) -> list[tuple[Piece, ...]]:
 
 
 def _node_figures(node: NodeRow) -> list[tuple[Piece, ...]]:
+    if node.state is NodeState.VANISHED:
+        return [verdict(Tone.CRIT, f"vanished {age_text(node.silent_s)} ago")]
     memory = f"{node.memory_used_bytes / 2**30:.1f}/{node.memory_total_bytes / 2**30:.0f} GB"
     disk = node.disk_used_bytes / node.disk_total_bytes if node.disk_total_bytes else None
     return [

@@ -26,21 +26,31 @@ LIMIT_S = 3.0
 async def check_running(system: System) -> list[Finding]:
     """All checks of the running system; at most a few seconds."""
     findings = list(_orphans(system))
+    if system.join is not None:
+        findings.append(_finding("node", Verdict.OK, f"{system.node}, works on the stores at {system.join.where}"))
     supervisor = running_supervisor(system.layout.pid_file)
     if supervisor is None:
-        findings.append(_finding("supervisor", Verdict.WARN, "the system does not run", "Start it with `askpro up`."))
-        return findings
+        remedy = f"Start it with `{system.start_command}`."
+        findings.append(_finding("supervisor", Verdict.WARN, "the system does not run", remedy))
+        return findings + (await _stores(system, system.join.valkey_url) if system.join is not None else [])
     findings.append(_finding("supervisor", Verdict.OK, f"runs, pid {supervisor}"))
     findings += [finding async for finding in _control(system)]
     try:
-        endpoints, passwords = system.endpoints(), system.passwords()
+        endpoints, _ = system.endpoints(), system.passwords()
     except Refused as refused:
         findings.append(_finding("addresses", Verdict.CRIT, refused.message, "Wait for the start, or `askpro logs`."))
         return findings
-    parts = await asyncio.gather(
-        _postgres(endpoints.postgres(passwords)), _valkey(endpoints.valkey_url), _api(endpoints)
-    )
-    return findings + [finding for part in parts for finding in part]
+    stores, api = await asyncio.gather(_stores(system, endpoints.valkey_url), _api(endpoints))
+    return [*findings, *stores, *api]
+
+
+async def _stores(system: System, valkey_url: str) -> list[Finding]:
+    """Whether the stores answer, wherever they are; a node asks those of the system that it joined. Raises Refused."""
+    join = system.join
+    address = system.postgres() if join is None else join.address
+    far = "" if join is None else f"`askpro doctor` on the machine that has the stores ({join.where}) says more."
+    parts = await asyncio.gather(_postgres(address, far), _valkey(valkey_url, far))
+    return [finding for part in parts for finding in part]
 
 
 def _finding(name: str, verdict: Verdict, detail: str, remedy: str = "") -> Finding:
@@ -98,7 +108,7 @@ def _process(process: ProcessStatus, ceiling: int) -> Finding:
     return _finding(process.name, Verdict.OK, detail)
 
 
-async def _postgres(address: PostgresAddress) -> list[Finding]:
+async def _postgres(address: PostgresAddress, far: str) -> list[Finding]:
     from backend.postgres.address import Role
     from backend.postgres.pools import DATABASE_ERRORS, connect
     from backend.postgres.verify import check_schema
@@ -113,12 +123,11 @@ async def _postgres(address: PostgresAddress) -> list[Finding]:
             connection.terminate()
     except DATABASE_ERRORS as wrong:
         reason = str(wrong) or type(wrong).__name__
-        return [
-            _finding("PostgreSQL", Verdict.CRIT, f"cannot be reached: {reason}", "`askpro logs postgres` says more.")
-        ]
+        remedy = far or "`askpro logs postgres` says more."
+        return [_finding("PostgreSQL", Verdict.CRIT, f"cannot be reached: {reason}", remedy)]
     findings = [_finding("PostgreSQL", Verdict.OK, f"answers, version {version}")]
     if schema.broken:
-        remedy = "Run `askpro db migrate`."
+        remedy = "Run `askpro db migrate`." if not far else "Bring both systems to one version."
         findings.append(_finding("schema", Verdict.CRIT, "; ".join(schema.differences), remedy))
     else:
         findings.append(_finding("schema", Verdict.OK, "at its head"))
@@ -145,7 +154,7 @@ async def _connections(connection: object) -> tuple[int, int]:
     return (row["used"], row["most"]) if row else (0, 1)
 
 
-async def _valkey(url: str) -> list[Finding]:
+async def _valkey(url: str, far: str) -> list[Finding]:
     from backend.valkey.client import ValkeyUnavailable, exchange, open_valkey
 
     client = open_valkey(url, size=1)
@@ -154,7 +163,7 @@ async def _valkey(url: str) -> list[Finding]:
             await client.ping()
             told = await client.info("memory")
     except ValkeyUnavailable as wrong:
-        remedy = "Nothing is lost: it is rebuilt. `askpro logs valkey` says more."
+        remedy = "Nothing is lost: it is rebuilt. " + (far or "`askpro logs valkey` says more.")
         return [_finding("Valkey", Verdict.CRIT, f"cannot be reached: {wrong}", remedy)]
     finally:
         await client.aclose()

@@ -45,8 +45,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the verb says."""
-    address = System.load().postgres()
+    system = System.load()
+    address = system.postgres()
     if args.verb == "migrate":
+        if system.join is not None:
+            raise Refused("A node that joined does not migrate.", "Do it on the machine that has the database.")
         return _migrate(address, as_json=args.json)
     if args.verb == "replay":
         from askpro_console.replay_report import replay

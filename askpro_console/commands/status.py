@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
             error = failed.error if failed else ""
             print(json.dumps({"ready": False, "api_url": None, "phase": "stopped", "processes": [], "error": error}))
         else:
-            print("The system does not run. Start it with `askpro up`.")
+            what = "The system" if system.join is None else "This node"
+            print(f"{what} does not run. Start it with `{system.start_command}`.")
             if failed is not None:
                 print(harmless_lines(f"The last start failed: {failed.error}\n{failed.hint}"))
         return 1

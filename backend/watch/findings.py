@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from backend.domain.vocabulary import BreakerState, RejectReason, RunState, TroubleKind, Verdict
+from backend.domain.vocabulary import BreakerState, NodeState, RejectReason, RunState, TroubleKind, Verdict
 from backend.watch.queue_alerts import broken
 from backend.watch.queue_alerts import span as _span
 from backend.watch.queue_said import said
@@ -221,10 +221,21 @@ def _database(snapshot: DatabaseSnapshot) -> Iterator[Finding]:
 
 def _fleet(snapshot: FleetSnapshot) -> Iterator[Finding]:
     yield from _cache(snapshot.cache)
+    several = len(snapshot.nodes) > 1
+    version = next((node.version for node in snapshot.nodes if node.node == snapshot.publisher), "")
     for node in snapshot.nodes:
-        yield from _node(node, snapshot.taken_at)
+        if node.state is NodeState.LEFT:
+            continue
+        yield from _node(node, snapshot)
+        if node.state is NodeState.VANISHED:
+            continue
+        if version and node.version != version:
+            yield Finding(
+                Verdict.WARN, node.node, f"runs version {node.version}, the publisher {version}", "fleet",
+                "install one version everywhere",
+            )  # fmt: skip
         for process in node.processes:
-            yield from _process(process)
+            yield from _process(process, f" on {node.node}" if several else "")
 
 
 def _cache(cache: CacheFigures) -> Iterator[Finding]:
@@ -241,10 +252,19 @@ def _cache(cache: CacheFigures) -> Iterator[Finding]:
         yield Finding(Verdict.WARN, "Valkey", f"{cache.evicted} keys evicted since its start", "fleet")
 
 
-def _node(node: NodeRow, now: float) -> Iterator[Finding]:
-    if now - node.seen_at > 10:
-        yield Finding(Verdict.CRIT, node.node, f"not heard of for {_span(now - node.seen_at)}", "fleet")
+def _node(node: NodeRow, snapshot: FleetSnapshot) -> Iterator[Finding]:
+    if node.state is NodeState.VANISHED:
+        had = sum(worker.busy for worker in snapshot.workers if worker.node == node.node and worker.state != "stopped")
+        jobs = f"; {_counted(had, 'job', 'jobs')} in its hands run elsewhere" if had else ""
+        yield Finding(
+            Verdict.CRIT, node.node, f"vanished, not heard of for {_span(node.silent_s)}{jobs}", "fleet",
+            f"look there, or askpro node forget {node.node}",
+        )  # fmt: skip
         return
+    if node.rival:
+        yield Finding(
+            Verdict.WARN, node.node, f"{node.rival} wants the same name", "fleet", "set another stack.node there"
+        )
     if node.cores and node.load_1m > 2 * node.cores:  # a minute's mean: one busy moment needs nobody
         yield Finding(Verdict.WARN, node.node, f"load {node.load_1m:.1f} on {node.cores} cores", "fleet")
     if node.memory_total_bytes and node.memory_used_bytes / node.memory_total_bytes > 0.9:
@@ -257,20 +277,23 @@ def _node(node: NodeRow, now: float) -> Iterator[Finding]:
             yield Finding(verdict, node.node, f"disk {used * 100:.0f} %", "fleet", "askpro logs")
 
 
-def _process(process: ProcessRow) -> Iterator[Finding]:
+def _process(process: ProcessRow, where: str) -> Iterator[Finding]:
     if process.state == "failed":
         yield Finding(
-            Verdict.CRIT, process.name, f"keeps crashing and was given up: {process.detail}".rstrip(": "), "fleet",
-            f"askpro logs {process.name}",
+            Verdict.CRIT, process.name + where, f"keeps crashing and was given up: {process.detail}".rstrip(": "),
+            "fleet", f"askpro logs {process.name}{where}",
         )  # fmt: skip
     elif process.state == "backoff":
         yield Finding(
-            Verdict.WARN, process.name, f"ended, starts again soon: {process.detail}".rstrip(": "), "fleet",
-            f"askpro logs {process.name}",
+            Verdict.WARN, process.name + where, f"ended, starts again soon: {process.detail}".rstrip(": "), "fleet",
+            f"askpro logs {process.name}{where}",
         )  # fmt: skip
     if process.rss_bytes > 0.8 * RSS_CEILING and not process.name.startswith(("postgres", "valkey")):
         yield Finding(
-            Verdict.WARN, process.name, f"{process.rss_bytes / 2**20:.0f} MB resident, recycled at 512 MB", "fleet"
+            Verdict.WARN,
+            process.name + where,
+            f"{process.rss_bytes / 2**20:.0f} MB resident, recycled at 512 MB",
+            "fleet",
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from backend.domain.vocabulary import NodeState
 from backend.watch.prometheus import Labels, family
 from backend.watch.reader import Reading
 from backend.watch.snapshots import (
@@ -206,7 +207,8 @@ def database(snapshot: DatabaseSnapshot) -> list[str]:
 
 def fleet(snapshot: FleetSnapshot) -> list[str]:
     """Figures of nodes, processes and the cache."""
-    nodes = snapshot.nodes
+    known = [node for node in snapshot.nodes if node.state is not NodeState.LEFT]
+    nodes = [node for node in known if node.state is not NodeState.VANISHED]
 
     def each(name: str, text: str, values: Iterable[float]) -> list[str]:
         named: list[Sample] = [({"node": node.node}, value) for node, value in zip(nodes, values, strict=True)]
@@ -220,6 +222,12 @@ def fleet(snapshot: FleetSnapshot) -> list[str]:
             "gauge",
             "Nodes and their versions.",
             (({"node": node.node, "version": node.version}, 1) for node in nodes),
+        ),
+        *family(
+            "askpro_node_up",
+            "gauge",
+            "1 while the node is heard of; 0 when it vanished.",
+            (({"node": node.node}, int(node.state is not NodeState.VANISHED)) for node in known),
         ),
         *each("askpro_node_cpu_ratio", "Busy share of all cores.", (node.cpu_ratio for node in nodes)),
         *each("askpro_node_load1", "Load average of a minute.", (node.load_1m for node in nodes)),

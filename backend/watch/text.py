@@ -259,10 +259,11 @@ def database(snapshot: DatabaseSnapshot, rows: int) -> list[str]:
 def fleet(snapshot: FleetSnapshot, rows: int) -> list[str]:
     """Nodes, processes, workers, cache."""
     lines = table(
-        ("node", "version", "cpu", "load", "memory", "disk", "in", "out", "seen"),
+        ("node", "state", "version", "cpu", "load", "memory", "disk", "in", "out", "seen"),
         [
             (
                 node.node,
+                f"drained by {plain(node.drained_by, 20)}" if node.drained_by else node.state.value,
                 node.version,
                 ratio(node.cpu_ratio),
                 f"{node.load_1m:.1f}/{node.cores}",
@@ -270,11 +271,11 @@ def fleet(snapshot: FleetSnapshot, rows: int) -> list[str]:
                 f"{size(node.disk_used_bytes)}/{size(node.disk_total_bytes)}",
                 f"{size(node.net_in_bytes_per_s)}/s",
                 f"{size(node.net_out_bytes_per_s)}/s",
-                age(max(0.0, snapshot.taken_at - node.seen_at)),
+                age(node.silent_s),
             )
             for node in snapshot.nodes[:rows]
         ],
-        right=(2, 3, 4, 5, 6, 7, 8),
+        right=(3, 4, 5, 6, 7, 8, 9),
     )
     processes = [
         (

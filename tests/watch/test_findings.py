@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from backend.domain.vocabulary import Verdict
+from backend.domain.vocabulary import NodeState, Verdict
 from backend.watch.findings import find
 from backend.watch.snapshots import (
     BlockedRow,
@@ -14,10 +14,12 @@ from backend.watch.snapshots import (
     DatabaseSnapshot,
     FleetSnapshot,
     HeldGroup,
+    NodeRow,
     ProviderRow,
     QueuesSnapshot,
     ReconciledRow,
     Timing,
+    WorkerRow,
 )
 from tests.watch.well import NOW, business, database, fleet, process, queue, queues
 
@@ -43,6 +45,27 @@ def test_a_system_that_is_well_needs_nobody() -> None:
 def compared(**changes: object) -> ReconciledRow:
     """A provider that agrees with us, but for the changes."""
     return msgspec.structs.replace(ReconciledRow(provider="retell", state="done", done_s=60.0, open=0), **changes)
+
+
+def node(**changes: object) -> NodeRow:
+    """A machine that is well, but for the changes."""
+    return msgspec.structs.replace(fleet().nodes[0], **changes)
+
+
+def test_who_left_in_good_order_needs_nobody_and_who_vanished_says_what_it_had() -> None:
+    gone = node(state=NodeState.LEFT, silent_s=60.0, processes=(process(state="failed"),))
+    assert verdicts(fleet(nodes=(gone,))) == []
+    had = WorkerRow(
+        id="w", node="node-1", queue="default", pid=1, version="", concurrency=20, busy=7, done=0, rss_bytes=0,
+        state="running", started_at=NOW, heartbeat_at=NOW,
+    )  # fmt: skip
+    (finding,) = find({"fleet": fleet(nodes=(node(state=NodeState.VANISHED, silent_s=8.0),), workers=(had,))})
+    assert (finding.subject, "7 jobs in its hands run elsewhere" in finding.text) == ("node-1", True)
+
+
+def test_of_several_machines_the_one_with_the_trouble_is_named() -> None:
+    ill = node(node="node-2", processes=(process(state="failed"),))
+    assert [finding.subject for finding in find({"fleet": fleet(nodes=(node(), ill))})] == ["api on node-2"]
 
 
 @pytest.mark.parametrize(
@@ -72,8 +95,10 @@ def compared(**changes: object) -> ReconciledRow:
         (fleet(process(rss_bytes=450 * 2**20)), Verdict.WARN, "450 MB resident"),
         (fleet(cache=CacheFigures(up=False)), Verdict.WARN, "nothing is lost"),
         (fleet(cache=CacheFigures(up=True)), Verdict.UNKNOWN, "not known"),
-        (fleet(nodes=(msgspec.structs.replace(fleet().nodes[0], load_1m=4.2),)), Verdict.WARN, "load 4.2 on 2 cores"),
-        (fleet(taken_at=NOW + 60), Verdict.CRIT, "not heard of for 60 s"),
+        (fleet(nodes=(node(load_1m=4.2),)), Verdict.WARN, "load 4.2 on 2 cores"),
+        (fleet(nodes=(node(state=NodeState.VANISHED, silent_s=60.0),)), Verdict.CRIT, "not heard of for 60 s"),
+        (fleet(nodes=(node(rival="shed:/data"),)), Verdict.WARN, "shed:/data wants the same name"),
+        (fleet(nodes=(node(), node(node="n2", version="0.0.9"))), Verdict.WARN, "runs version 0.0.9"),
         (business(webhook_success_ratio=0.88), Verdict.CRIT, "88.0 % succeed"),
         (business(error_ratio=0.02), Verdict.WARN, "2.0 % server errors"),
     ],
