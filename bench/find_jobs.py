@@ -25,14 +25,18 @@ from tests.databases import connect_superuser
 RESULTS = Path(__file__).parent / "results"
 
 HELD = """
-insert into held_jobs (job_id, queue, entrypoint, fingerprint, error_type, message, traceback, payload, attempts,
-                       enqueued_at, held_at)
-select i, 'webhooks', 'webhooks.retell_call', 'f' || i % 50,
+with known as (
+    insert into companies (slug, name)
+    select 'company-' || i, 'Company ' || i from generate_series(0, 199) i returning id
+), companies_by_place as (select array_agg(id) as ids from known)
+insert into held_jobs (job_id, queue, entrypoint, company_id, fingerprint, error_type, message, traceback, payload,
+                       attempts, enqueued_at, held_at)
+select i, 'webhooks', 'webhooks.retell_call', ids[1 + i % 200], 'f' || i % 50,
        (array['ValueError', 'TimeoutError', 'Refused'])[1 + i % 3],
        'the calendar of branch ' || i % 1000 || ' has no room for caller ' || md5(i::text), 'traceback',
        convert_to('{"inbox_id": "' || gen_random_uuid() || '", "subject": "call_' || md5('c' || i) || '"}', 'UTF8'),
        4, now() - make_interval(secs => $1 - i), now() - make_interval(secs => $1 - i)
-from generate_series(1, $1) i
+from generate_series(1, $1) i, companies_by_place
 """
 
 RUNS = """
@@ -50,7 +54,11 @@ QUESTIONS = {
     "two common words": "timeouterror room",
     "a number": "{number}",
     "what none has": "zzyzx {start}",
+    "common words that none has together": "timeouterror refused",
+    "a few letters": "{letters}",
+    "one company of two hundred": "",
 }
+COMPANY = "one company of two hundred"
 
 
 async def measure(address: PostgresAddress, superuser: Superuser, jobs: int, rounds: int) -> dict[str, object]:
@@ -77,9 +85,11 @@ async def measure(address: PostgresAddress, superuser: Superuser, jobs: int, rou
                 start=call[:6],
                 branch=number % 1000,
                 number=number,
+                letters=call[:3],
             )
+            question = JobQuestion(text=text, company=f"company-{number % 200}" if name == COMPANY else None)
             begun = time.perf_counter()
-            count = len(await find_jobs(reader, JobQuestion(text=text)))
+            count = len(await find_jobs(reader, question))
             times.append(1000 * (time.perf_counter() - begun))
         times.sort()
         answers[name] = {

@@ -1,7 +1,8 @@
 """Finding jobs among hundreds of thousands by whatever is known of them. Needs no more than to read.
 
-Jobs that were ever held are found by text wherever it stands: in type, error or payload, through an index. Of jobs that
-wait, run or are finished the newest `LOOKED_AT` are looked through; older ones are found by their number.
+Jobs that were ever held are found by text wherever it stands: in type, error or payload, through an index; for words
+that many of them have, the newest are looked through. Of jobs that wait, run or are finished the newest `LOOKED_AT` are
+looked through; older ones are found by their number.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
+from uuid import UUID
 
 import msgspec
 
@@ -17,6 +20,18 @@ from backend.postgres.pools import Connection
 
 LOOKED_AT = 4_000
 """Newest jobs of each kind that are looked through one by one: about as long as a look into the index takes."""
+
+DEEPER = 10_000
+"""Newest held jobs that are looked through for words of which none is rare."""
+
+SAMPLED = 1_000
+"""Held jobs by which it is judged how common a word is."""
+
+RARE = 0.015
+"""A word in no more than this share of the held jobs is looked up in the index; a more common one costs too much."""
+
+FEWEST_LETTERS = 3
+"""Shorter words are not in the index."""
 
 MOST_WORDS = 8
 
@@ -100,7 +115,8 @@ with held as (
            case j.status::text when 'picked' then 'running' else 'waiting' end as state, j.created as at, j.attempts,
            null::text as fingerprint, '' as error
     from (
-        (select * from pgqueuer order by id desc limit $6) union (select * from pgqueuer where id = $7)
+        (select * from pgqueuer where $7::bigint is null or id <> $7 order by id desc limit $6)
+        union all (select * from pgqueuer where id = $7)
     ) j
     where j.status::text in ('queued', 'picked')
       and (j.id = $7
@@ -114,8 +130,8 @@ with held as (
            case r.outcome when 'done' then 'done' else 'failed' end as state, r.started_at as at,
            r.attempt as attempts, null::text as fingerprint, left(coalesce(r.error, ''), 500) as error
     from (
-        (select * from job_runs order by started_at desc limit $6)
-        union (select * from job_runs where job_id = $7)
+        (select * from job_runs where $7::bigint is null or job_id <> $7 order by started_at desc limit $6)
+        union all (select * from job_runs where job_id = $7)
     ) r
     where r.ended_at is not null
       and (r.job_id = $7
@@ -142,15 +158,34 @@ order by f.at desc, f.job_id desc
 limit $5
 """  # noqa: S608 - only constants of this module
 
-# An index takes each pattern by itself, not an array of them.
-_INDEXED = f"""
+# How common each word is: in blocks from all over the table, so that a burst of equal failures does not decide.
+_SHARES = """
+select avg((h.searched like pattern)::int)::float8 as share
+from (select searched from held_jobs tablesample system ((
+          select least(100.0, 100.0 * $2 / greatest(reltuples, 1))::float4
+          from pg_class where oid = 'held_jobs'::regclass))
+      limit $2) h, unnest($1::text[]) with ordinality as words (pattern, place)
+group by place order by place
+"""
+
+_OLDER_OF = f"""
 select f.job_id, f.entrypoint, c.slug as company, f.state, f.at, f.attempts, f.fingerprint, f.error
 from (
-    select {_HELD_COLUMNS} from held_jobs h where {{each_word}} and {_HELD_MATCHES}
+    select {_HELD_COLUMNS} from {{source}} h where {_HELD_MATCHES}
     order by h.held_at desc, h.job_id desc limit $5
 ) f
 left join companies c on c.id = f.company_id
 """  # noqa: S608 - only constants of this module
+
+# An index takes each pattern by itself, not an array of them.
+_INDEXED = "(select * from held_jobs where {each_word})"
+
+_LATEST_OF = "(select * from held_jobs h where {narrowed} order by h.held_at desc limit {rows})"
+
+_SIZE = """
+select count(*) from {source} h
+where ($1::text[] is not null or $2::text is not null or $3::uuid is not null or $4::timestamptz is not null)
+"""
 
 _COMPANY = "select id from companies where slug = $1"
 
@@ -159,27 +194,81 @@ class NoSuchCompany(LookupError):
     """No company has the slug."""
 
 
-async def find_jobs(connection: Connection, question: JobQuestion, *, limit: int = 50) -> list[FoundJob]:
-    """The jobs that match, newest first, at most `limit`.
+Asked: TypeAlias = "tuple[list[str], str | None, UUID | None, datetime | None, int]"
+"""The first arguments of the statements: patterns, queue, company, since, limit."""
 
-    One round trip when the newest held jobs answer, else two; one more for a company. Needs a role that reads across
-    companies. Raises NoSuchCompany, asyncpg's errors.
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search found."""
+
+    jobs: tuple[FoundJob, ...]
+    """Newest first."""
+    is_whole: bool = True
+    """False when older held jobs were not looked at, because none of the words is rare enough for that."""
+
+
+async def find_jobs(connection: Connection, question: JobQuestion, *, limit: int = 50) -> list[FoundJob]:
+    """The jobs that match, newest first, at most `limit`; see `search_jobs`."""
+    return list((await search_jobs(connection, question, limit=limit)).jobs)
+
+
+async def search_jobs(connection: Connection, question: JobQuestion, *, limit: int = 50) -> Answer:
+    """The jobs that match, newest first, at most `limit`, and whether older ones may be missing.
+
+    One round trip when the newest held jobs answer, else up to three; one more for a company. Needs a role that reads
+    across companies. Raises NoSuchCompany, asyncpg's errors.
     """
-    company = None
+    company: UUID | None = None
     if question.company is not None:
         company = await connection.fetchval(_COMPANY, question.company)
         if company is None:
             raise NoSuchCompany(question.company)
     patterns = [f"%{literal(word)}%" for word in question.words]
-    asked = (patterns, question.queue and question.queue.value, company, question.since, limit)
+    asked: Asked = (patterns, question.queue and question.queue.value, company, question.since, limit)
     bytewise = [f"%{literal(_as_bytes_are_shown(word))}%" for word in question.words]
     rows = await connection.fetch(_NEWEST, *asked, LOOKED_AT, question.number, bytewise, question.held_only)
     found = {row["job_id"]: _found(dict(row)) for row in rows}
-    if patterns and (not rows or rows[0]["held_found"] < limit):
-        each_word = " and ".join(f"h.searched like ($1::text[])[{place}]" for place in range(1, len(patterns) + 1))
-        older = await connection.fetch(_INDEXED.format(each_word=each_word), *asked)
-        found = {row["job_id"]: _found(dict(row)) for row in older} | found
-    return sorted(found.values(), key=lambda job: (job.at, job.job_id), reverse=True)[:limit]
+    is_whole = True
+    if not rows or rows[0]["held_found"] < limit:
+        source, is_whole = await _source(connection, question, asked)
+        if source:
+            older = await connection.fetch(_OLDER_OF.format(source=source), *asked)
+            found = {row["job_id"]: _found(dict(row)) for row in older} | found
+    jobs = sorted(found.values(), key=lambda job: (job.at, job.job_id), reverse=True)[:limit]
+    return Answer(jobs=tuple(jobs), is_whole=is_whole or len(jobs) == limit)
+
+
+async def _source(connection: Connection, question: JobQuestion, asked: Asked) -> tuple[str, bool]:
+    """Which older held jobs to look through, as SQL, and whether those are all that can match.
+
+    A word that few jobs have leads to them through the index; words that many have, even if no job has all of them,
+    would have it read a good part of the table.
+    """
+    narrowed = [
+        condition
+        for condition, is_asked in (
+            ("h.queue = $2", question.queue is not None),
+            ("h.company_id = $3", question.company is not None),
+            ("h.held_at >= $4", question.since is not None),
+        )
+        if is_asked
+    ]
+    patterns = asked[0]
+    if not patterns:
+        latest = _LATEST_OF.format(narrowed=" and ".join(narrowed), rows=asked[4])
+        return (latest, True) if narrowed else ("", True)
+    long = [place for place, word in enumerate(question.words, 1) if len(word) >= FEWEST_LETTERS]
+    rare = []
+    if long:
+        shares = await connection.fetch(_SHARES, [patterns[place - 1] for place in long], SAMPLED)
+        told = [row["share"] for row in shares] or [0.0] * len(long)
+        rare = [place for place, share in zip(long, told, strict=True) if share <= RARE]
+    if rare:
+        each_word = " and ".join(f"searched like ($1::text[])[{place}]" for place in rare)
+        return _INDEXED.format(each_word=each_word), True
+    latest = _LATEST_OF.format(narrowed=" and ".join(narrowed) or "true", rows=DEEPER + 1)
+    size = await connection.fetchval(_SIZE.format(source=latest), *asked[:4])
+    return latest, size <= DEEPER
 
 
 def _found(row: dict[str, object]) -> FoundJob:

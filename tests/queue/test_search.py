@@ -13,14 +13,15 @@ from backend.queue.context import JobContext
 from backend.queue.failures import Permanent
 from backend.queue.held import retry_held
 from backend.queue.port import NewJob
-from backend.queue.search import FoundJob, JobQuestion, NoSuchCompany, find_jobs
+from backend.queue.search import FoundJob, JobQuestion, NoSuchCompany, find_jobs, search_jobs
 from tests.databases import OpenConnection, SuperuserConnection
 from tests.queue.scenes import OwnConnection, config_for, put, until, working
 
 MANY_HELD = """
 insert into held_jobs (job_id, queue, entrypoint, fingerprint, error_type, message, traceback, payload, attempts,
                        enqueued_at, held_at)
-select i, 'webhooks', 'webhooks.retell_call', 'f' || i % 5, 'ValueError', 'no room in branch ' || i % 100, '',
+select i, 'webhooks', 'webhooks.retell_call', 'f' || i % 5, (array['ValueError', 'TypeError'])[1 + i % 2],
+       'no room in branch ' || i % 100, '',
        convert_to('{"call": "call_' || i || '"}', 'UTF8'), 4, now() - make_interval(secs => $2 - i),
        now() - make_interval(secs => $2 - i)
 from generate_series(1, $1) i
@@ -122,7 +123,16 @@ async def test_a_few_among_many_are_found_through_the_index_and_the_newest_come_
     rare = await find_jobs(reader, JobQuestion(text="call_777"))
     assert {row.job_id for row in rare} == {777, *range(7_770, 7_780)}
     common: list[FoundJob] = await find_jobs(reader, JobQuestion(text="valueerror room"), limit=30)
-    assert [row.job_id for row in common] == list(range(20_000, 19_970, -1))
+    assert [row.job_id for row in common] == list(range(20_000, 19_940, -2))
+    # Of words that many jobs have but none has together, the newest are looked through, and that is said.
+    never = await search_jobs(reader, JobQuestion(text="valueerror typeerror"))
+    assert (never.jobs, never.is_whole) == ((), False)
+    short = await search_jobs(reader, JobQuestion(text="zq"))
+    assert (short.jobs, short.is_whole) == ((), False)
+    both = await search_jobs(reader, JobQuestion(text="valueerror call_4242"))
+    assert ([row.job_id for row in both.jobs], both.is_whole) == ([4242], True)
+    old = await search_jobs(reader, JobQuestion(queue=QueueName.DEFAULT, since=datetime.now(UTC) - timedelta(days=1)))
+    assert (old.jobs, old.is_whole) == ((), True)
     await reader.execute("set enable_seqscan = off")
     plan = await reader.fetchval("explain (format json) select job_id from held_jobs where searched like '%call_777%'")
     assert "held_jobs_searched" in plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from datetime import UTC, datetime
 
 from askpro_console.commands.queue.at_queue import QUEUES, at_queue, named_queue
@@ -25,7 +26,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _find(system: System, args: argparse.Namespace) -> int:
-    from backend.queue.search import JobQuestion, NoSuchCompany, find_jobs
+    from backend.queue.search import JobQuestion, NoSuchCompany, search_jobs
 
     question = JobQuestion(
         text=" ".join(args.text),
@@ -36,9 +37,12 @@ def _find(system: System, args: argparse.Namespace) -> int:
     )
     limit = max(1, min(args.limit, 1_000))
     try:
-        found = at_queue(system, lambda connection: find_jobs(connection, question, limit=limit))
+        answer = at_queue(system, lambda connection: search_jobs(connection, question, limit=limit))
     except NoSuchCompany:
         raise Refused(f"There is no company {args.company}.", "`askpro company list` shows them.") from None
+    found = answer.jobs
+    if not answer.is_whole:
+        print("Older held jobs were not looked through: add a word that few jobs have, or --since.", file=sys.stderr)
     if args.json:
         print_json(found)
     elif not found:
