@@ -69,8 +69,7 @@ class JobContext:
 
     def silent_s(self, provider: Provider) -> float:
         """How long this worker has been waiting for an answer of the provider; 0 when it waits for none."""
-        client = None if self._providers is None else self._providers.used.get(provider)
-        return 0.0 if client is None else client.silent_s
+        return 0.0 if self._providers is None else self._providers.silent_s(provider)
 
     @property
     def company_id(self) -> UUID:

@@ -86,8 +86,10 @@ class Executor:
         handlers: Mapping[str, Handler],
         unwind_s: float = UNWIND_S,
         tell: Callable[[TroubleKind, Claim, str], None] = lambda kind, claim, detail: None,
+        hangs_s: float = HANGS_S,
     ) -> None:
         """`tell` hears what jobs do to the worker."""
+        self._hangs_s = hangs_s
         self._policies = policies
         self._tell = tell
         self._unwind_s = unwind_s
@@ -111,12 +113,12 @@ class Executor:
         run.handler = asyncio.create_task(_call(self._handlers[claim.entrypoint], context), name=run.name)
         policy = self._policies.job(claim.entrypoint)
         timeout_s = policy.timeout_s
-        if policy.provider is not None and timeout_s > HANGS_S:
-            done, _ = await asyncio.wait({run.handler}, timeout=HANGS_S)
-            if not done and (silent_s := context.silent_s(policy.provider)) >= HANGS_S / 2:
+        if policy.provider is not None and timeout_s > self._hangs_s:
+            done, _ = await asyncio.wait({run.handler}, timeout=self._hangs_s)
+            if not done and (silent_s := context.silent_s(policy.provider)) >= self._hangs_s / 2:
                 detail = f"has been waiting for {policy.provider} for {silent_s:.0f} s"
                 self._tell(TroubleKind.PROVIDER_HANGS, claim, detail)
-            timeout_s -= HANGS_S
+            timeout_s -= self._hangs_s
         done, _ = await asyncio.wait({run.handler}, timeout=timeout_s)
         if not done:
             return await self._overdue(run, run.handler, policy.timeout_s)

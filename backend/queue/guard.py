@@ -99,10 +99,11 @@ class Guard:
             if (grown := watch.look()) is None:
                 continue
             size = f"{grown.rss_bytes / 2**20:.0f} MB"
-            logger.error("the process has grown to %s, most of it during %s", size, grown.entrypoint or "nothing")
-            if grown.entrypoint is not None:
-                detail = f"its worker grew to {size}, {grown.by_bytes / 2**20:.0f} MB of it while it ran"
-                self.troubles.note(TroubleKind.MEMORY, grown.entrypoint, grown.job_id, detail)
-            for job_id in grown.guilty:
-                if (run := self._running.get(job_id)) is not None:
+            beside = f", with {len(grown.running) - 1} others" if len(grown.running) > 1 else ""
+            for one in reversed((*grown.running, *((grown.ended,) if grown.ended is not None else ()))):
+                detail = f"its worker grew to {size}, {one.grown_bytes / 2**20:.0f} MB of it while it ran{beside}"
+                logger.error("%s %d: %s", one.entrypoint, one.job_id, detail)
+                self.troubles.note(TroubleKind.MEMORY, one.entrypoint, one.job_id, detail)
+            for one in grown.running:
+                if (run := self._running.get(one.job_id)) is not None:
                     run.recall(Recall.GREW)

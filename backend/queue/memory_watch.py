@@ -19,7 +19,16 @@ CEILING_SHARE = 0.9
 """A job is stopped at this part of the ceiling, before the supervisor recycles the whole process at it."""
 
 GUILTY_SHARE = 0.25
-"""A running job is stopped when so large a part of the growth came while it ran; else it was others, that ended."""
+"""A running job is stopped when so large a part of what would be its share came while it ran; else it was others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accused:
+    """A job, and how much of the growth is laid to its account."""
+
+    entrypoint: str
+    job_id: int
+    grown_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +36,10 @@ class Grown:
     """The worker has grown to its ceiling."""
 
     rss_bytes: int
-    entrypoint: str | None
-    """The job type during whose runs it grew most; None when nothing ran."""
-    job_id: int | None
-    """Its latest job."""
-    by_bytes: int
-    """Growth that is laid to this job type's account."""
-    guilty: tuple[int, ...]
-    """Jobs that run now and that a large part of the growth is laid to."""
+    running: tuple[Accused, ...]
+    """Jobs that run now and that a large part of the growth is laid to, the worst first."""
+    ended: Accused | None
+    """When no running job is to blame: the job type during whose runs it grew most, with its latest job."""
 
 
 class MemoryWatch:
@@ -52,7 +57,7 @@ class MemoryWatch:
         self._is_over = False
 
     def look(self) -> Grown | None:
-        """Lay growth to the account of what runs; tells once when the limit is reached, and again after it was left."""
+        """Lay growth to the account of what runs; tells once when the limit is reached, and of each further culprit."""
         rss, running = self._rss(), list(self._running())
         grown, self._last = max(0, rss - self._last), rss
         self._by_job = {claim.job_id: self._by_job.get(claim.job_id, 0.0) for claim in running}
@@ -63,18 +68,17 @@ class MemoryWatch:
         if rss < self._limit:
             self._is_over = False
             return None
-        guilty = tuple(
-            claim.job_id for claim in running if self._by_job[claim.job_id] >= GUILTY_SHARE * self._limit / len(running)
-        )
-        if self._is_over and not guilty:
-            return None
-        self._is_over = True
-        worst = max(guilty, key=lambda job_id: self._by_job[job_id], default=None)
-        if worst is not None:
-            kind = next(claim.entrypoint for claim in running if claim.job_id == worst)
-            return Grown(rss, kind, worst, int(self._by_job[worst]), guilty)
-        kinds = self._by_type.most_common(1)
-        if not kinds:
-            return Grown(rss, None, None, 0, ())
-        ((kind, by_bytes),) = kinds
-        return Grown(rss, kind, self._latest[kind], by_bytes, ())
+        guilty = [
+            Accused(claim.entrypoint, claim.job_id, int(self._by_job[claim.job_id]))
+            for claim in running
+            if self._by_job[claim.job_id] >= GUILTY_SHARE * self._limit / len(running)
+        ]
+        was_over, self._is_over = self._is_over, True
+        if guilty:
+            return Grown(rss, tuple(sorted(guilty, key=lambda one: -one.grown_bytes)), None)
+        return None if was_over else Grown(rss, (), self._worst_type())
+
+    def _worst_type(self) -> Accused | None:
+        for kind, grown in self._by_type.most_common(1):
+            return Accused(kind, self._latest[kind], grown)
+        return None

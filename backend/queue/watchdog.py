@@ -53,6 +53,7 @@ class Watchdog:
         *,
         report_s: float = 3.0,
         tick_s: float = TICK_S,
+        frozen_s: float = FROZEN_BEYOND_S,
         tell: Callable[[Block], None] = lambda block: None,
         give_up: Callable[[Block], None] = lambda block: None,
         end: Callable[[int], object] = os._exit,
@@ -64,6 +65,7 @@ class Watchdog:
         self._limit_s = limit_s
         self._report_s = report_s
         self._tick_s = tick_s
+        self._frozen_s = limit_s + frozen_s
         self._running = running
         self._tell = tell
         self._give_up = give_up
@@ -112,8 +114,7 @@ class Watchdog:
         """Set the interpreter's own timer anew: it goes off only if this thread does not come round any more."""
         with contextlib.suppress(ValueError, OSError, AttributeError, RuntimeError):
             # Without a standard error there is nowhere to say it.
-            limit_s = self._limit_s + FROZEN_BEYOND_S
-            faulthandler.dump_traceback_later(limit_s, exit=True, file=sys.__stderr__ or sys.stderr)
+            faulthandler.dump_traceback_later(self._frozen_s, exit=True, file=sys.__stderr__ or sys.stderr)
 
     def _safely(self, tell: Callable[[Block], None], stuck_s: float) -> None:
         """Tell; whatever comes of that, the watch goes on."""

@@ -172,6 +172,7 @@ class Worker:
                 ready()
                 await self._work(stop)
                 await self._drain()
+                await self._quietly(self.guard.troubles.write(engine_pool))
                 self._state = "stopped"
                 await self._quietly(roster.sign())
             finally:

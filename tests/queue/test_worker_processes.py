@@ -13,7 +13,6 @@ import pytest
 
 from backend.postgres.address import PostgresAddress, Role
 from backend.queue.policies import DEQUEUE_WAIT_S, HEARTBEAT_S, POLICIES
-from backend.queue.watchdog import EXIT_CODE
 from tests.databases import OpenConnection, SuperuserConnection
 from tests.queue.scenes import (
     QUICK,
@@ -64,12 +63,14 @@ async def test_jobs_of_a_killed_worker_run_again_when_their_lease_is_over(
     async with worker_process(config, tmp_path / "first.log") as first:
         await until(has_traced(connection, "begun", QUICK.concurrency), "all slots are busy")
         first.kill()
-        in_flight = await connection.fetchval("select count(*) from pgqueuer where status = 'picked'")
-        assert in_flight >= QUICK.concurrency / 2
-    async with worker_process(config, tmp_path / "second.log"):
+        in_flight = await connection.fetchval("select array_agg(id) from pgqueuer where status = 'picked'")
+        assert len(in_flight) >= QUICK.concurrency / 2
+    # On the same machine the next worker sees that the first one is dead; from elsewhere only its silence tells.
+    async with worker_process(replace(config, node="elsewhere"), tmp_path / "second.log"):
         await until(lambda: empty(connection), "all jobs are done", limit_s=60.0)
     ended = await connection.fetch("select job_id, count(*) from traces where what = 'ended' group by job_id")
     assert {row["job_id"] for row in ended} == set(ids)
+    assert {row["job_id"] for row in ended if row["count"] > 1} <= set(in_flight)
     done = await connection.fetchval("select count(*) from pgqueuer_log where status = 'successful'")
     assert done == len(ids)
 
@@ -135,16 +136,6 @@ async def test_a_job_that_crashes_its_worker_three_times_is_held_and_its_neighbo
     assert await connection.fetchval("select count(*) from traces where job_id = $1", poison) == 3
     done = await connection.fetch("select distinct job_id from traces where what = 'ended'")
     assert {row["job_id"] for row in done} == set(neighbours)
-
-
-async def test_a_handler_that_blocks_its_worker_ends_the_process_and_is_reported(
-    database: PostgresAddress, connection: OwnConnection, tmp_path: Path
-) -> None:
-    await put(connection, job("webhooks.block"))
-    async with worker_process(config_for(database), tmp_path / "log") as worker:
-        assert await worker.ended() == EXIT_CODE
-        assert "time.sleep(60)" in worker.log()
-        assert "webhooks.block" in worker.log()
 
 
 async def test_a_worker_with_a_wrong_password_says_so_and_ends(database: PostgresAddress, tmp_path: Path) -> None:

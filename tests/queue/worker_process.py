@@ -11,14 +11,16 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import fields
 
 import msgspec
 
 from backend.domain.vocabulary import QueueName
 from backend.postgres.address import PostgresAddress
+from backend.providers.calling import ProviderClient, Retries, Timeouts
 from backend.queue.context import Handler, JobContext
-from backend.queue.policies import QueuePolicy
+from backend.queue.policies import BUILT_IN, QueuePolicy, Told
 from backend.queue.watchdog import Watchdog
 from backend.queue.worker import Worker, WorkerConfig
 from backend.stack.child import stop_event
@@ -65,13 +67,55 @@ async def block(context: JobContext) -> None:
     time.sleep(60)  # noqa: ASYNC251 - that is the fault to be contained
 
 
+async def raise_for_ever(_context: JobContext) -> None:
+    """Fail each time."""
+    raise ValueError("no such room")
+
+
+async def ignore_cancellation(context: JobContext) -> None:
+    """Go on, whatever it is told."""
+    await trace(context, "begun")
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+async def grow(context: JobContext) -> None:
+    """Take more and more memory."""
+    await trace(context, "begun")
+    kept = []
+    while True:
+        kept.append(b"x" * 16 * 2**20)
+        await asyncio.sleep(0.02)
+
+
+async def ask_provider(context: JobContext) -> None:
+    """Ask the provider at the address in the payload."""
+    timeouts, retries = Timeouts(connect_s=0.5, total_s=0.3), Retries(attempts=1)
+    client = ProviderClient("calcom", context.read(str), timeouts=timeouts, retries=retries)
+    try:
+        await client.call("GET", "/", endpoint="anything")
+    finally:
+        await client.aclose()
+
+
 HANDLERS: dict[str, Handler] = {
     "webhooks.one_second": one_second,
     "webhooks.quick": quick,
     "webhooks.hang": hang,
     "webhooks.crash": crash,
     "webhooks.block": block,
+    "webhooks.raise_for_ever": raise_for_ever,
+    "webhooks.ignore_cancellation": ignore_cancellation,
+    "webhooks.grow": grow,
+    "webhooks.ask_provider": ask_provider,
 }
+
+
+POLICIES = BUILT_IN.laid_over(
+    [Told(subject="webhooks.ignore_cancellation", name="timeout_s", value=0.5, source="this test")]
+)
+"""The policies of these job types where they are not their queue's."""
 
 
 def read_config(text: str) -> WorkerConfig:
@@ -82,6 +126,7 @@ def read_config(text: str) -> WorkerConfig:
     assert known == {*given, "policies", "policy"}
     return WorkerConfig(
         **(given | {"queue": QueueName(given["queue"]), "postgres": PostgresAddress(**given["postgres"])}),
+        policies=POLICIES,
         policy=policy,
     )
 
@@ -89,9 +134,12 @@ def read_config(text: str) -> WorkerConfig:
 async def main() -> None:
     """Work until told to stop."""
     worker = Worker(read_config(sys.argv[1]), HANDLERS)
-    with Watchdog(2.0, worker.names_running, report_s=0.5, tick_s=0.25):
+    blocked = worker.guard.blocked
+    with Watchdog(1.5, worker.names_running, report_s=0.5, tick_s=0.25, tell=blocked.tell, give_up=blocked.give_up):
         await worker.run(stop_event(), lambda: print("ready", flush=True))  # noqa: T201
     print("drained", flush=True)  # noqa: T201
+    if worker.unfinished:
+        os._exit(0)
 
 
 if __name__ == "__main__":
