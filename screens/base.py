@@ -114,7 +114,7 @@ class ConsoleScreen(PatientScreen[None]):
 
     def tick(self) -> None:
         """About once a second while the screen is shown."""
-        if not self.children:  # the console's clock may tick before a new screen is composed
+        if not self.query(HeaderStrip):  # the console's clock may tick before a screen is composed, or while it is left
             return
         self._tell_header()
         if not self.host.paused:

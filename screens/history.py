@@ -104,7 +104,6 @@ class HistoryScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         """Read."""
-        super().on_mount()
         self._link = Link(self.host)
         self._draw()
         self.action_reload()
@@ -116,7 +115,6 @@ class HistoryScreen(ConsoleScreen):
 
     def on_resize(self) -> None:
         """The picture is drawn anew."""
-        super().on_resize()
         self._draw()
 
     def tick(self) -> None:

@@ -115,7 +115,7 @@ def chart_lines(picture: Picture, width: int, room: int, now: float) -> list[Lin
     lines = [rule((Piece(picture.name, Tone.BRIGHT), Piece(f"  {span.title}", Tone.DIM)), width, right)]
     for figure in shown:
         lines += _figure_lines(figure, picture, space)
-    lines.append(_axis(history, span, space.cells, len(picture.steps)))
+    lines.append(_axis(history, span, space.cells))
     return lines[: max(1, room)]
 
 
@@ -131,23 +131,25 @@ def _fitting(room: int) -> tuple[list[Figure], int]:
 def _figure_lines(figure: Figure, picture: Picture, room: Room) -> list[Line]:
     steps, span = picture.steps, picture.span
     values = [figure.value(step, picture.history.step_s) for step in steps]
-    drawn = chart(resampled(values, room.cells, worst=figure.worst), room.rows)
     known = [(value, step.at) for value, step in zip(values, steps, strict=True) if value is not None]
     most = max(known, default=None, key=lambda entry: entry[0])
     last = values[-1] if values else None
     quiet = most is None or not most[0]
+    # A gap above each picture where there is room for one; nothing is drawn high that is nothing.
+    rows = 1 if quiet else max(1, room.rows - 1 if room.rows > 2 else room.rows)
+    drawn = chart(resampled(values, room.cells, worst=figure.worst), rows)
     peak: tuple[Piece, ...] = ()
     if most is not None and not quiet:
         when = Piece(f" {_clock(most[1], span)}" if room.cells >= 40 else "", Tone.FAINT)
         peak = (Piece("most ", Tone.DIM), *with_unit(figure.text(most[0])), when)
-    lines = []
+    lines = [Line()] if room.rows > 2 else []
     for index, bars in enumerate(drawn):
         is_last = index == len(drawn) - 1
         label = Piece(f" {figure.label}" if is_last else "", Tone.DIM)
         told: tuple[Piece, ...] = ()
         if room.beside and is_last:
             now = fitted((Piece("now ", Tone.DIM), *with_unit(figure.text(last))), 13)
-            told = (*now, *peak) if room.rows == 1 else now
+            told = (*now, *peak) if rows == 1 else now
         elif room.beside and index == len(drawn) - 2:
             told = peak
         tone = Tone.FAINT if quiet else figure.tone
@@ -157,15 +159,13 @@ def _figure_lines(figure: Figure, picture: Picture, room: Room) -> list[Line]:
     return lines
 
 
-def _axis(history: History, span: Span, cells: int, steps: int) -> Line:
+def _axis(history: History, span: Span, cells: int) -> Line:
     """From when to when, under the pictures."""
-    drawn = cells if steps > cells else steps * (cells // steps) if steps else cells
     start, middle, end = (
         _clock(history.since + (history.until - history.since) * part, span) for part in (0.0, 0.5, 1.0)
     )
-    gap = max(1, drawn // 2 - len(start) - len(middle) // 2)
-    left = f"{start}{' ' * gap}{middle}"
-    rest = max(1, drawn - len(left) - len(end))
+    left = f"{start}{' ' * max(1, cells // 2 - len(start) - len(middle) // 2)}{middle}"
+    rest = max(1, cells - len(left) - len(end))
     return Line((Piece(" " * LABEL), Piece(f"{left}{' ' * rest}{end}"[: cells + 6], Tone.FAINT)))
 
 

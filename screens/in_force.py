@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backend.domain.vocabulary import BulkState, PauseKind, TroubleKind
+from backend.watch.queue_alerts import broken
 from backend.watch.snapshots import BulkRow, PauseRow, QuarantineRow, QueuesSnapshot, SlotChange, TroubleRow
 from screens.moments import moment_text, until_text
-from screens.queue_lists import is_in_force, ramp_share
+from screens.queue_lists import is_in_force, limits_tone, ramp_share
 from widgets.columns import Column
 from widgets.figures import age_text, count_text, meter, ratio_text, short_text, with_unit
 from widgets.pieces import Content, Line, Piece, Tone, fitted, pieces_of, verdict
@@ -245,12 +246,18 @@ def worst(snapshot: QueuesSnapshot, now: float) -> tuple[Piece, ...]:
     """The one thing to know first; nothing when nothing is in force."""
     if snapshot.troubles:
         return (Piece(" ✖ ", Tone.CRIT), Piece(trouble_text(snapshot.troubles[0]), Tone.CRIT))
+    for row in snapshot.queues:
+        if not row.workers:
+            return (Piece(f" ✖ {row.queue} has no worker", Tone.CRIT),)
+        for one in broken(row):
+            if one.limit in row.limits_broken:
+                return (Piece(" "), *verdict(limits_tone(row), row.queue), Piece(f": {one.text}"))
     for lane in lanes(snapshot):
         if isinstance(lane.ref, BulkRow) and lane.ref.state != BulkState.RUNNING:
             continue
         kind, what = kind_cell(lane, now), what_cell(lane)
         return (Piece(" "), *pieces_of(kind), Piece(" "), *pieces_of(what))
-    for row in snapshot.providers:
-        if row.breaker != "closed":
-            return (Piece(" ▲ ", Tone.WARN), Piece(f"{row.provider} held back", Tone.WARN))
+    for provider in snapshot.providers:
+        if provider.breaker != "closed":
+            return (Piece(" ▲ ", Tone.WARN), Piece(f"{provider.provider} held back", Tone.WARN))
     return (Piece(" ● nothing is paused or held back", Tone.DIM),)

@@ -102,7 +102,6 @@ class PauseForm(Form["PauseAnswer | None"]):
 
     def on_mount(self) -> None:
         """The company's field is shown when one is to be named."""
-        super().on_mount()
         self._show_company()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:

@@ -110,7 +110,6 @@ class PoliciesScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         """Read them."""
-        super().on_mount()
         self._link = Link(self.host)
         self.query_one("#means", LineView).show([line(Piece(" Reading what workers work by …", Tone.DIM))])
         self.action_reload()

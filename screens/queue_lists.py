@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backend.domain.vocabulary import PauseKind
+from backend.domain.vocabulary import PauseKind, Verdict
+from backend.watch.queue_alerts import broken
 from backend.watch.snapshots import (
     HeldGroup,
     JobTypeRow,
@@ -153,24 +154,31 @@ def state_cell(line: QueueLine, now: float) -> Content:
     if row.paused:
         return verdict(Tone.WARN, "paused")
     if row.limits_broken:
-        return verdict(Tone.WARN, ", ".join(row.limits_broken))
+        return verdict(limits_tone(row), ", ".join(row.limits_broken))
     return Piece("● works" if row.running else "● idle", Tone.TEXT if row.running else Tone.DIM)
 
 
-def _breaks(row: QueueRow, word: str) -> bool:
-    return any(word in broken.casefold() for broken in row.limits_broken)
+def limits_tone(row: QueueRow) -> Tone:
+    """How bad the worst of the limits is that it breaks."""
+    critical = {one.limit for one in broken(row) if one.verdict is Verdict.CRIT}
+    return Tone.CRIT if critical & set(row.limits_broken) else Tone.WARN
+
+
+def _breaks(row: QueueRow, limit: str) -> bool:
+    return limit in row.limits_broken
 
 
 def _oldest_cell(line: QueueLine) -> Content:
-    return with_unit(age_text(line.row.oldest_s), Tone.WARN if _breaks(line.row, "old") else Tone.TEXT)
+    tone = limits_tone(line.row) if _breaks(line.row, "oldest") else Tone.TEXT
+    return with_unit(age_text(line.row.oldest_s), tone)
 
 
 def drain_cell(line: QueueLine) -> Content:
     """Time until what is ready is done; a queue that gets longer has none."""
     row = line.row
-    tone = Tone.WARN if _breaks(row, "drain") else Tone.TEXT
+    tone = limits_tone(row) if _breaks(row, "drain") else Tone.TEXT
     if row.drain_s is None and row.ready and row.in_per_s > row.done_per_s:
-        return Piece("grows", Tone.WARN if tone is Tone.WARN else Tone.DIM)
+        return Piece("grows", Tone.DIM if tone is Tone.TEXT else tone)
     if not row.ready:
         return Piece(DASH, Tone.DIM)
     return with_unit(age_text(row.drain_s), tone)
@@ -289,7 +297,7 @@ def _held(column: str, title: str, value: str, priority: int) -> Column[HeldGrou
 
 CAUSES: tuple[Column[HeldGroup], ...] = (
     Column("type", "Job type", cell=lambda row: Piece(row.entrypoint, Tone.BRIGHT), width=22, grow=1, most=34),
-    Column("error", "Cause", cell=lambda row: Piece(f"{row.error_type}: {row.message}"), width=18, grow=4),
+    Column("error", "Cause", cell=lambda row: Piece(f"{row.error_type}: {row.message}"), width=30, grow=4),
     Column("hour", "1 h", cell=held_count_cell, width=6, align="right", sort=lambda row: row.held_1h, descending=True,
            searched=False),
     Column("trend", "last hour", cell=lambda row: Piece(sparkline(row.trend, 12), Tone.ACCENT), width=12,
@@ -391,7 +399,8 @@ def compared_cell(line: ProviderLine) -> Content:
         return Piece("never", Tone.DIM)
     state = () if row.state in {"done", "running"} else (Piece(f"▲ {row.state} ", Tone.WARN),)
     when = (Piece("not within the hour"),) if row.done_s is None else with_unit(f"{age_text(row.done_s)} ago")
-    return (*state, *when, *((Piece(f"  ▲ {row.open} open", Tone.WARN),) if row.open else ()))
+    left_open = (Piece(f"▲ {row.open} open  ", Tone.WARN),) if row.open else ()
+    return (*left_open, *state, *when)
 
 
 PROVIDERS: tuple[Column[ProviderLine], ...] = (

@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from backend.watch.snapshots import HeldGroup, QueuesSnapshot, SlotChange, TroubleRow
 from screens.held_actions import Choice, Scope
+from screens.host import Arrived
 from screens.in_force import LANES, NOTES, Lane, Note, lanes, news_line, notes
 from screens.queue_actions import QueueActions
 from screens.queue_lists import (
@@ -98,6 +99,8 @@ class QueuesScreen(QueueActions):
         self._expected: dict[str, tuple[Expected, float]] = {}
         self._wanted = "causes"
         self._sizes: dict[str, int] = {}
+        self._is_explained = False
+        """Whether a line under the lists says why they are old."""
 
     def body(self) -> Iterable[Widget]:
         """Queues, what stands in front of them, the lists."""
@@ -208,8 +211,13 @@ class QueuesScreen(QueueActions):
 
     def on_resize(self) -> None:
         """The lists share the new room."""
-        super().on_resize()
         self._arrange()
+
+    def on_arrived(self, message: Arrived) -> None:
+        """The line that says why data is old takes room from the lists."""
+        if self._is_explained != bool(message.seen.error):
+            self._is_explained = not self._is_explained
+            self._arrange()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Another list has the keys: its own are shown."""
@@ -346,7 +354,8 @@ class QueuesScreen(QueueActions):
         queues = self._list("queues")
         queues.styles.height = HEAD + max(4, len(snapshot.queues) if snapshot is not None else 4)
         short, wide = height < 30, width >= 200
-        room = height - 1 - (1 if short else 2) - (HEAD + max(4, len(snapshot.queues) if snapshot is not None else 4))
+        room = height - 1 - (1 if short else 2) - (1 if self._is_explained else 0)
+        room -= HEAD + max(4, len(snapshot.queues) if snapshot is not None else 4)
         room -= self._show_intake(width, height) if snapshot is not None else 0
         given = self._share(room, wide=wide)
         hidden = [(TITLES[name], self._sizes.get(name, 0)) for name in reachable(self._sizes) if name not in given]

@@ -54,7 +54,9 @@ def places(line: QueueLine) -> list[Place]:
         return [Place("", slots, 0, MOST, slots)]
     nodes = [slot for slot in line.slots if slot.node]
     common = next((slot for slot in line.slots if not slot.node), line.slots[0])
-    found = [Place("", common.slots, common.floor, common.ceiling, common.base, max(1, len(nodes)))]
+    machines = max(1, len(nodes))
+    slots = common.slots if line.expected.slots is None else line.expected.slots // machines
+    found = [Place("", slots, common.floor, common.ceiling, common.base, machines)]
     if len(nodes) > 1:
         found += [Place(slot.node, slot.slots, slot.floor, slot.ceiling, slot.base) for slot in nodes]
     return found

@@ -140,7 +140,6 @@ class ScheduleScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         """Read it."""
-        super().on_mount()
         self._link = Link(self.host)
         self.query_one("#runs", LineView).show([line(Piece(" Reading the schedule …", Tone.DIM))])
         self.action_reload()
@@ -152,7 +151,6 @@ class ScheduleScreen(ConsoleScreen):
 
     def on_resize(self) -> None:
         """The runs are laid out anew."""
-        super().on_resize()
         self._draw()
 
     def tick(self) -> None:

@@ -141,7 +141,7 @@ def resampled(values: Sequence[float | None], width: int, *, worst: bool = False
     if width <= 0 or not count:
         return []
     if count <= width:
-        return [value for value in values for _ in range(width // count)]
+        return [values[index * count // width] for index in range(width)]
     bounds = [round(index * count / width) for index in range(width + 1)]
     found: list[float | None] = []
     for start, end in itertools.pairwise(bounds):

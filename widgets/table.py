@@ -387,7 +387,8 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
     def _row_line(self, key: str, now: float, layout: tuple[Placed[Row], ...], focused: bool) -> Line:
         row = self.book.row(key)
         assert row is not None
-        cursor = key == self._cursor
+        # Where nobody went to a row, an unfocused list has no place to keep.
+        cursor = key == self._cursor and (focused or self._on_row)
         look = RowLook(cursor, cursor and focused, key in self.book.marked, key in self.book.gone)
         known = self._row_lines.get(key)
         if known is not None and known.row is row and known.look == look and known.layout is layout:

@@ -104,5 +104,5 @@ def test_a_chart_is_as_high_as_asked_for_and_leaves_gaps_where_nothing_is_known(
 def test_values_share_cells_when_there_are_too_many_and_fill_them_when_there_are_few() -> None:
     assert resampled([1, 3, None, 8], 2) == [2, 8]
     assert resampled([1, 3, None, None], 2, worst=True) == [3, None]
-    assert resampled([1, None], 5) == [1, 1, None, None]
+    assert resampled([1, None], 5) == [1, 1, 1, None, None]
     assert resampled([], 5) == []
