@@ -34,6 +34,10 @@ DATABASE_ERRORS: tuple[type[Exception], ...] = (
 CONNECT_TIMEOUT_S = 2.0
 """Also bounds asyncpg's cancel connection, which is why it is short."""
 
+REMEMBERED = 64 * 1024
+"""Characters of the longest statement that a connection of its own plans once only; asyncpg's 15 KiB are too few for
+what collects all queues at once."""
+
 ACQUIRE_TIMEOUT_S = 2.0
 """Longest wait for a free connection; then TimeoutError, which the API answers with 503."""
 
@@ -87,6 +91,7 @@ async def connect(
         password=address.passwords.get(role.value),
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S[role] if command_timeout is None else command_timeout,
+        max_cacheable_statement_size=REMEMBERED,
         server_settings={"application_name": application},
     )
 

@@ -56,6 +56,8 @@ async def test_a_collection_is_one_statement(domain: str, watch: Connection, sce
     statements = await statements_of(watch, lambda: take(domain, watch, sources))
     assert len(statements) == 1
     assert isinstance(first, DOMAINS[domain])
+    planned_once = "select count(*) from pg_prepared_statements where statement = $1 and generic_plans >= 2"
+    assert await watch.fetchval(planned_once, statements[0]) == 1
 
 
 @pytest.mark.parametrize("domain", sorted(DOMAINS))
