@@ -261,7 +261,6 @@ class System:
             version=version(),
             policies=self.loaded.policies,
             memory_ceiling=self.settings.stack.memory_ceiling,
-            memory_ceiling=self.settings.stack.memory_ceiling,
             outbox=self.outbox,
             mail=self.mail() if queue == QUEUE_WITH_MAIL and not files_only else None,
         )
