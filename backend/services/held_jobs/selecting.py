@@ -129,58 +129,62 @@ def conditions(held: HeldFilter, company_id: UUID | None, *, first: int = 1) -> 
 
 
 _PREVIEW = f"""
-with matched as materialized (
-    select h.job_id, h.queue, h.entrypoint, h.company_id, h.fingerprint, h.held_at, h.dedupe_key,
-           h.queue = 'webhooks' and coalesce(position('"inbox_id"'::bytea in h.payload) > 0, false) as is_delivery
-    from held_jobs h where {{conditions}}
+with grouped as materialized (
+    -- Read once, however many they are: all counts are taken of these few rows.
+    select h.queue, h.entrypoint, h.company_id, h.fingerprint, count(*) as jobs,
+           min(h.held_at) as oldest_at, max(h.held_at) as newest_at, count(*) filter (
+               where h.queue = 'webhooks' and position('"inbox_id"'::bytea in h.payload) > 0) as deliveries
+    from held_jobs h where {{conditions}} group by 1, 2, 3, 4
+), total as materialized (
+    select coalesce(sum(jobs), 0) as jobs from grouped
 ), waiting as (
     select dedupe_key from pgqueuer where dedupe_key is not null and status in ('queued', 'picked')
 ), keyed as (
     select coalesce(j.dedupe_key, m.dedupe_key) as key, count(*) as jobs
-    from matched m left join pgqueuer j on j.id = m.job_id
-    where (select count(*) from (select from matched limit {COMPARED + 1}) few) <= {COMPARED}
+    from (select h.job_id, h.dedupe_key from held_jobs h where {{conditions}} limit {COMPARED}) m
+    left join pgqueuer j on j.id = m.job_id
     group by 1
 )
 select json_build_object(
-    'matched', (select count(*) from matched),
-    'companies', (select count(distinct company_id) from matched),
-    'causes', (select count(distinct fingerprint) from matched),
-    'oldest_at', (select min(held_at) from matched),
-    'newest_at', (select max(held_at) from matched),
-    'deliveries', (select count(*) from matched where is_delivery),
+    'matched', (select jobs from total),
+    'companies', (select count(distinct company_id) from grouped),
+    'causes', (select count(distinct fingerprint) from grouped),
+    'oldest_at', (select min(oldest_at) from grouped),
+    'newest_at', (select max(newest_at) from grouped),
+    'deliveries', (select coalesce(sum(deliveries), 0) from grouped),
     'by_type', (select coalesce(json_agg(json_build_array(entrypoint, jobs) order by jobs desc, entrypoint), '[]')
-        from (select entrypoint, count(*) as jobs from matched group by 1 order by 2 desc, 1 limit {LINES}) each),
+        from (select entrypoint, sum(jobs) as jobs from grouped group by 1 order by 2 desc, 1 limit {LINES}) each),
     'by_company', (select coalesce(json_agg(json_build_array(coalesce(c.slug, ''), jobs) order by jobs desc, c.slug),
                                    '[]') from (
-        select company_id, count(*) as jobs from matched group by 1 order by 2 desc, 1 limit {LINES}) each
+        select company_id, sum(jobs) as jobs from grouped group by 1 order by 2 desc, 1 limit {LINES}) each
         left join companies c on c.id = each.company_id),
     'by_cause', (select coalesce(json_agg(json_build_object(
             'fingerprint', each.fingerprint, 'error_type', left(h.error_type, 200), 'message', left(h.message, 500),
-            'jobs', jobs) order by jobs desc, each.fingerprint), '[]') from (
-        select fingerprint, count(*) as jobs, (array_agg(job_id order by held_at desc))[1] as latest
-        from matched group by 1 order by 2 desc, 1 limit {LINES}) each
-        join held_jobs h on h.job_id = each.latest),
+            'jobs', jobs) order by jobs desc, each.fingerprint), '[]')
+        from (select fingerprint, sum(jobs) as jobs, max(newest_at) as newest_at
+              from grouped group by 1 order by 2 desc, 1 limit {LINES}) each,
+        lateral (select error_type, message from held_jobs h where h.state = 'held'
+                 and h.fingerprint = each.fingerprint and h.held_at = each.newest_at limit 1) h),
     'ahead', (select count(*) from (
         select from pgqueuer p where p.status = 'queued' and p.execute_after <= now()
-            and split_part(p.entrypoint, '.', 1) in (select queue from matched) limit 50000) counted),
+            and split_part(p.entrypoint, '.', 1) in (select queue from grouped) limit 50000) counted),
     'paused', (select coalesce(json_agg(distinct replace(p.kind, '_', ' ') || ' ' || p.name), '[]') from pauses p
         where p.resumed_at is null and (p.until is null or p.until > now())
-          and (p.kind = 'queue' and p.name in (select queue from matched)
-               or p.kind = 'job_type' and p.name in (select entrypoint from matched)
-               or p.kind = 'company' and p.company_id in (select company_id from matched))),
+          and (p.kind = 'queue' and p.name in (select queue from grouped)
+               or p.kind = 'job_type' and p.name in (select entrypoint from grouped)
+               or p.kind = 'company' and p.company_id in (select company_id from grouped))),
     'paused_providers', (select coalesce(json_agg(name), '[]') from pauses
         where kind = 'provider' and resumed_at is null and (until is null or until > now())),
-    'would_skip', case when (select count(*) from (select from matched limit {COMPARED + 1}) few) <= {COMPARED} then (
+    'would_skip', case when (select jobs from total) <= {COMPARED} then (
         select coalesce(sum(jobs - case when key in (select dedupe_key from waiting) then 0 else 1 end), 0)
         from keyed where key is not null) end,
     'sample', (select coalesce(json_agg(json_build_object(
             'job_id', h.job_id, 'entrypoint', h.entrypoint, 'company', coalesce(c.slug, ''),
             'error_type', left(h.error_type, 200), 'message', left(h.message, 500), 'attempts', h.attempts,
             'held_at', h.held_at, 'fingerprint', h.fingerprint) order by h.held_at desc, h.job_id desc), '[]')
-        from (select job_id from matched order by held_at desc, job_id desc limit {SAMPLE}) latest
-        join held_jobs h using (job_id) left join companies c on c.id = h.company_id))
+        from (select * from held_jobs h where {{conditions}} order by h.held_at desc, h.job_id desc limit {SAMPLE}) h
+        left join companies c on c.id = h.company_id))
 """  # noqa: S608 - only constants of this module
-
 
 _LINES = """
 select h.job_id, h.queue, h.entrypoint, c.slug as company, h.fingerprint, h.error_type, h.message, h.attempts, h.held_at
