@@ -38,8 +38,8 @@ SHORTEST_PIECE, LONGEST_PIECE = 2, 240
 QUICK_S = 0.1
 """After a statement that took no longer the next one may count twice as many minutes."""
 
-STRIDE = 3
-"""So many neighbouring buckets of the histogram are one here, told as the middle one: quantiles within 3 %."""
+STRIDE = 5
+"""So many neighbouring buckets of the histogram are one here, told as the middle one: quantiles within 5 %."""
 
 
 def _bucket(value: str) -> str:

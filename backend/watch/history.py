@@ -1,7 +1,7 @@
 """What queues did over the last hours and days: counts and percentiles for each step of time and each job type.
 
 It is read from `job_minutes`, so it reaches back further than the runs themselves. Percentiles of a step are those of
-all its runs (within 3 %): what is kept are counts by logarithmic bucket, and counts add up.
+all its runs (within 5 %): what is kept are counts by logarithmic bucket, and counts add up.
 """
 
 from __future__ import annotations
@@ -105,18 +105,28 @@ with asked as (
     where m.minutes = $1 and m.at >= asked.since and m.at < asked.until
       and ($4::text is null or split_part(m.entrypoint, '.', 1) = $4)
       and ($5::text is null or m.entrypoint = $5)
-), cells as (
-    select step, entrypoint, 'wait' as what, bucket, n from part, unnest(wait_buckets, wait_counts) cell (bucket, n)
+), merged as materialized (
+    -- each by itself: that many cells are summed up in a hash, together they would be sorted on the disk
+    select step, null as entrypoint, 'wait' as what, bucket, sum(n) as n
+    from part, unnest(wait_buckets, wait_counts) cell (bucket, n) group by step, bucket
     union all
-    select step, entrypoint, 'run', bucket, n from part, unnest(run_buckets, run_counts) cell (bucket, n)
-), merged as (
+    select step, null, 'run', bucket, sum(n)
+    from part, unnest(run_buckets, run_counts) cell (bucket, n) group by step, bucket
+    union all
+    select null, entrypoint, 'wait', bucket, sum(n)
+    from part, unnest(wait_buckets, wait_counts) cell (bucket, n) group by entrypoint, bucket
+    union all
+    select null, entrypoint, 'run', bucket, sum(n)
+    from part, unnest(run_buckets, run_counts) cell (bucket, n) group by entrypoint, bucket
+), complete as (
     -- neither is null in the table: null stands for "all of them together"
-    select step, entrypoint, what, bucket, sum(n) as n
-    from cells group by grouping sets ((step, what, bucket), (entrypoint, what, bucket), (what, bucket))
+    select * from merged
+    union all
+    select null, null, what, bucket, sum(n) from merged where entrypoint is not null group by what, bucket
 ), ranked as (
     select step, entrypoint, what, bucket, sum(n) over each as upto,
            sum(n) over (partition by step, entrypoint, what) as total
-    from merged window each as (partition by step, entrypoint, what order by bucket)
+    from complete window each as (partition by step, entrypoint, what order by bucket)
 ), quantiles as (
     select step, entrypoint,
            min(bucket) filter (where what = 'wait' and upto > floor(0.50 * (total - 1))) as w50,

@@ -85,8 +85,8 @@ async def test_a_minute_tells_what_was_put_in_and_what_became_of_it(worker: OwnC
     assert (first.put_in, first.done, first.failed, first.held) == (1, 2, 1, 1)
     assert (first.ended, first.failure_share) == (4, 0.5)
     assert (empty.ended, empty.wait, empty.failure_share) == (0, Percentiles(), None)
-    assert last.run.p50_s == pytest.approx(2.0, rel=0.03)
-    assert last.wait.p99_s == pytest.approx(0.25, rel=0.03)
+    assert last.run.p50_s == pytest.approx(2.0, rel=0.055)
+    assert last.wait.p99_s == pytest.approx(0.25, rel=0.055)
     assert [(line.queue, line.entrypoint, line.tally.done) for line in told.lines] == [
         ("appointments", BOOK, 1),
         ("webhooks", CALL, 2),
@@ -159,7 +159,7 @@ async def test_percentiles_of_hours_are_those_of_all_their_runs(worker: OwnConne
             (0.95, told.total.run.p95_s),
             (0.99, told.total.run.p99_s),
         ):
-            assert value == pytest.approx(took.quantile(quantile), rel=0.05)
+            assert value == pytest.approx(took.quantile(quantile), rel=0.07)
     assert len((await history(worker, hours=168)).steps) == 168
 
 
