@@ -18,6 +18,7 @@ BENCHMARKS = (
     "reminders",
     "table",
     "find_jobs",
+    "held_jobs",
     "limits",
     "gate",
     "bodies",
