@@ -23,6 +23,7 @@ BENCHMARKS = (
     "gate",
     "bodies",
     "calendar_sync",
+    "counting",
     "flat",
 )
 
