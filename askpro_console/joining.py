@@ -7,13 +7,15 @@ from pathlib import Path
 
 import msgspec
 
+from askpro_console.policy_settings import JOBS, QUEUES
 from askpro_console.refusal import Refused, WrongUsage
 from askpro_console.secrets import KNOWN
 from askpro_console.system import System
 from askpro_console.version import version
-from backend.stack.join import NEEDED, Join, JoinWrong, decode_join, write_join
+from backend.domain.vocabulary import QueueName
+from backend.stack.join import NEEDED, Join, JoinWrong, Setting, decode_join, write_join
 
-SHARED_SECTIONS = ("limits", "notifications", "providers", "queues", "jobs")
+SHARED_SECTIONS = ("limits", "notifications", "providers")
 """Settings that decide what happens to people and must not depend on which node does it."""
 
 OWN_SETTINGS = ("notifications.smtp_ca_file",)
@@ -99,9 +101,9 @@ def _shared_secrets(system: System) -> list[str]:
     return [name for name in dict.fromkeys((*KNOWN, *system.secrets.names())) if name not in OWN_SECRETS]
 
 
-def _shared_settings(system: System) -> dict[str, bool | int | float | str]:
-    """What was set here, and not by default, in the shared sections."""
-    shared: dict[str, bool | int | float | str] = {}
+def _shared_settings(system: System) -> dict[str, Setting]:
+    """What was set here, and not by default, in the shared sections; policies of queues and job types among them."""
+    shared: dict[str, Setting] = {}
     for key, origin in system.loaded.origins.items():
         if origin == "default" or key in OWN_SETTINGS or key.partition(".")[0] not in SHARED_SECTIONS:
             continue
@@ -110,4 +112,8 @@ def _shared_settings(system: System) -> dict[str, bool | int | float | str]:
             value = getattr(value, name)
         if isinstance(value, bool | int | float | str):
             shared[key] = value
+    queues = {queue.value for queue in QueueName}
+    for told in system.loaded.policies.told:
+        section = QUEUES if told.subject in queues else JOBS
+        shared[f"{section}.{told.subject}.{told.name}"] = msgspec.convert(msgspec.to_builtins(told.value), Setting)
     return shared

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +19,10 @@ NEEDED = (Role.API, Role.WORKER, Role.WATCH, Role.CONSOLE)
 """The roles a node logs in as: it neither migrates nor writes companies."""
 
 ANOTHER = "Make another one with `askpro node invite` on the system that the node is to join."
+
+
+Setting: TypeAlias = bool | int | float | str | list[int | float | str]
+"""A setting's value as JSON has it."""
 
 
 class JoinWrong(StackFailure):
@@ -46,7 +50,7 @@ class Join(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """By login role."""
     secrets: dict[str, str] = {}
     """What its workers and API need to talk to providers, by name."""
-    settings: dict[str, bool | int | float | str] = {}
+    settings: dict[str, Setting] = {}
     """Settings that must be alike on every node, by dotted key."""
 
     def __repr__(self) -> str:
