@@ -30,8 +30,10 @@ LOOK_TICKS = 3
 
 
 def detail_text(detail: Mapping[str, object]) -> str:
-    """The particulars in one line: `matched 198, done 196, skipped 2`."""
-    return ", ".join(f"{name.replace('_', ' ')} {value_text(value)}" for name, value in told_values(detail))
+    """The particulars in one line, figures first: `done 196, matched 198, queue default`."""
+    told = [(name, value) for name, value in told_values(detail) if isinstance(value, (int, float, str))]
+    told.sort(key=lambda entry: isinstance(entry[1], str))
+    return ", ".join(f"{name.replace('_', ' ')} {value_text(value)}" for name, value in told)
 
 
 def told_values(detail: Mapping[str, object]) -> Iterable[tuple[str, object]]:
@@ -49,12 +51,12 @@ ENTRIES: tuple[Column[AuditEntry], ...] = (
         "at", "At", timed=lambda row, now: Piece(moment_text(row.at, now)), width=12, sort=lambda row: row.id,
         descending=True, searched=False,
     ),
-    Column("who", "Who", cell=lambda row: Piece(row.actor, Tone.BRIGHT), width=12),
-    Column("action", "What", cell=lambda row: Piece(row.action), width=18),
-    Column("subject", "To what", cell=lambda row: Piece(row.subject), width=18, grow=2, most=60),
-    Column("reason", "Why", cell=lambda row: Piece(row.reason or "–", Tone.TEXT if row.reason else Tone.DIM), width=14,
+    Column("who", "Who", cell=lambda row: Piece(row.actor, Tone.BRIGHT), width=10),
+    Column("action", "What", cell=lambda row: Piece(row.action), width=16),
+    Column("subject", "To what", cell=lambda row: Piece(row.subject), width=12, grow=2, most=60),
+    Column("reason", "Why", cell=lambda row: Piece(row.reason or "–", Tone.TEXT if row.reason else Tone.DIM), width=18,
            grow=3, priority=2),
-    Column("detail", "Particulars", cell=lambda row: Piece(detail_text(row.detail), Tone.DIM), width=20, grow=3,
+    Column("detail", "Particulars", cell=lambda row: Piece(detail_text(row.detail), Tone.DIM), width=28, grow=3,
            priority=3),
     Column("company", "Company", cell=lambda row: Piece(row.company or "–", Tone.DIM), width=12, priority=4),
     Column("node", "Node", cell=lambda row: Piece(row.node, Tone.DIM), width=12, priority=5),
@@ -64,10 +66,14 @@ ENTRIES: tuple[Column[AuditEntry], ...] = (
 class Read(Message):
     """A page was read, or could not be."""
 
-    def __init__(self, entries: tuple[AuditEntry, ...], problem: str = "", *, is_last: bool = False) -> None:
+    def __init__(
+        self, entries: tuple[AuditEntry, ...], problem: str = "", *, is_older: bool = False, is_last: bool = False
+    ) -> None:
         super().__init__()
         self.entries = entries
         self.problem = problem
+        self.is_older = is_older
+        """Whether they are from before those that are known."""
         self.is_last = is_last
         """Whether there is nothing older."""
 
@@ -150,10 +156,9 @@ class AuditScreen(ConsoleScreen):
         self._is_whole = self._is_whole or message.is_last
         new = [entry for entry in message.entries if entry.id not in self._entries]
         self._entries |= {entry.id: entry for entry in new}
-        if not table.book.total or not self._entries:
-            table.set_rows(tuple(self._entries.values()))
-        elif new:
-            table.update_rows(new)
+        if new or not self._entries:
+            # Older entries were asked for by going down to them; newer ones wait while somebody reads.
+            table.set_rows(tuple(self._entries.values()), at_once=message.is_older)
 
     async def _load(self, before: int | None) -> None:
         assert self._link is not None
@@ -168,8 +173,7 @@ class AuditScreen(ConsoleScreen):
         except NotDone as problem:
             self.post_message(Read((), f"The record cannot be read: {problem}"))
         else:
-            is_last = len(entries) < audit_log.PAGE
-            self.post_message(Read(entries, is_last=is_last))
+            self.post_message(Read(entries, is_older=before is not None, is_last=len(entries) < audit_log.PAGE))
 
 
 class EntryDialog(Form[None]):

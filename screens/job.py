@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from screens.detail import DetailScreen, Entry, Loaded, Page
@@ -18,9 +18,12 @@ from widgets.table import VirtualTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backend.watch.details import Details, JobDetail, Run
+    from backend.watch.details import Details, JobDetail, Kin, Run
 
 HELD = "held"
+
+TRACEBACK = "Traceback"
+"""How the title of a traceback begins."""
 
 
 class JobScreen(DetailScreen, HeldActions):
@@ -51,6 +54,16 @@ class JobScreen(DetailScreen, HeldActions):
             self.query_one(VirtualTable).styles.height = (
                 "1fr" if self.has_class("-wide") else len(message.page.entries) + 2
             )
+
+    def on_virtual_table_highlighted(self, event: VirtualTable.Highlighted) -> None:
+        """An attempt under the cursor shows its own traceback."""
+        page, job, entry = self._page, self._job, event.row
+        if page is None or job is None or not isinstance(entry, Entry):
+            return
+        run = next((run for run in job.runs if run_key(run) == entry.key and run.traceback), None)
+        if run is not None and page.text_title.startswith(TRACEBACK):
+            self._page = replace(page, text_title=f"{TRACEBACK} of attempt {run.attempt}", text=run.traceback)
+            self._draw()
 
     # What can be done
 
@@ -128,7 +141,7 @@ def page_of(job: JobDetail, redacted: Callable[[bytes], str], revealed: bytes | 
     payload, title = payload_text(job.payload, redacted, revealed)
     texts = [(title, payload)]
     if held is not None and held.traceback:
-        texts.insert(0, ("Traceback of the last attempt", held.traceback))
+        texts.insert(0, (f"{TRACEBACK} of the last attempt", held.traceback))
     (text_title, text), *more = texts
     return Page(
         title=f"{job.entrypoint} {job.job_id}",
@@ -167,6 +180,9 @@ def job_facts(job: JobDetail, state: str) -> tuple[tuple[str, Content], ...]:
         facts.append(("Held", text_piece(day_text(held.held_at))))
     elif job.state == "queued":
         facts.append(("Starts", text_piece(day_text(job.execute_after))))
+    if held is not None and held.decided_at is not None:
+        decided = f"{held.state} by {held.decided_by or 'somebody'}, {day_text(held.decided_at)}"
+        facts.append(("Decided", text_piece(decided)))
     if job.dedupe_key:
         facts.append(("Key", text_piece(hide_numbers(job.dedupe_key))))
     if held is not None:
@@ -176,21 +192,41 @@ def job_facts(job: JobDetail, state: str) -> tuple[tuple[str, Content], ...]:
 
 
 def entries_of(job: JobDetail) -> list[Entry]:
-    """What it works off, its attempts with what lay between them, and what it became."""
+    """What it came of and is about, its attempts with what lay between them, what was decided, what it became."""
     begin = job.enqueued_at or (job.runs[0].started_at if job.runs else 0.0)
-    entries = []
-    if inbox_id := payload_value(job.payload, "inbox_id"):
-        entries.append(Entry("webhook", begin, "webhook", inbox_id, "the delivery it works off", ""))
+    about = (
+        ("webhook", job.webhook_id, "the delivery it works off"),
+        ("call", job.call_id, "the call it is about"),
+        ("customer", job.customer_id, "the customer it is about"),
+        ("appointment", job.appointment_id, "the appointment it is about"),
+    )
+    entries = [_kin_entry(kin, f"{kin.how} from job {kin.job_id}, {kin.entrypoint}") for kin in job.came_of]
+    entries += [Entry(kind, begin, kind, thing_id, what, "") for kind, thing_id, what in about if thing_id]
+    happened = []
     before: Run | None = None
     for run in job.runs:
-        entries.append(run_entry(run, before))
+        happened.append(run_entry(run, before))
         before = run
-    return entries
+    for index, said in enumerate(job.decisions):
+        what = f"{said.action} by {said.by}{f': {said.reason}' if said.reason else ''}"
+        happened.append(Entry(f"said {index}", said.at, "record", "", what, ""))
+    happened += [
+        _kin_entry(kin, f"{kin.how} into job {kin.job_id} by {kin.by}, {kin.entrypoint}") for kin in job.became
+    ]
+    return entries + sorted(happened, key=lambda entry: entry.at)
+
+
+def _kin_entry(kin: Kin, what: str) -> Entry:
+    return Entry(f"job {kin.job_id}", kin.at, "job", f"{kin.job_id}", what, kin.state)
+
+
+def run_key(run: Run) -> str:
+    """A run's identity in the timeline."""
+    return f"run {run.started_at}"
 
 
 def run_entry(run: Run, before: Run | None) -> Entry:
     """One attempt: where, after how long a wait, and how it ended."""
-    took = run.ended_at - run.started_at if run.ended_at is not None else None
     waited = run.waited_s
     if before is not None and before.ended_at is not None:
         waited = run.started_at - before.ended_at
@@ -198,13 +234,4 @@ def run_entry(run: Run, before: Run | None) -> Entry:
     what = f"attempt {run.attempt}{after} on {run.node or 'a worker that is gone'}"
     if run.error:
         what = f"{what}: {hide_numbers(run.error)}"
-    return Entry(f"run {run.started_at}", run.started_at, "run", "", what, run.outcome or "running", took)
-
-
-def payload_value(payload: bytes, name: str) -> str:
-    """A field of a payload that is a JSON object; else empty."""
-    try:
-        value = json.loads(payload)
-    except (ValueError, RecursionError):
-        return ""
-    return str(value.get(name, "")) if isinstance(value, dict) else ""
+    return Entry(run_key(run), run.started_at, "run", "", what, run.outcome or "running", run.took_s)
