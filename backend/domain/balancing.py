@@ -23,7 +23,7 @@ FAR_S = 30.0
 """Whoever clears later than this is far off: one slot at a time it would be over before it helped."""
 
 MOST = 5
-"""Slots that go at once to a queue that is far off; else it is one."""
+"""Slots that go at once to a queue that is far off, or back from one that has nothing to do; else it is one."""
 
 UNKNOWN_RUN_S = 1.0
 """A job takes as long when none of its type has run lately."""
@@ -128,20 +128,21 @@ def _lend(loads: Sequence[Load]) -> tuple[Shift, ...]:
 
 def _lent(giver: Load, getter: Load, count: int) -> tuple[Shift, ...]:
     told = f"{getter.queue} clears in {_span(getter.clears_s)} ({getter.ready:,} wait), {giver.queue} in"
-    told = f"{told} {_span(giver.clears_s)}: {count} slot{'s' * (count != 1)} from {giver.queue} to {getter.queue}"
+    told = f"{told} {_span(giver.clears_s)}: {_slots(count)} from {giver.queue} to {getter.queue}"
     return (_shift(giver, giver.slots - count, told), _shift(getter, getter.slots + count, told))
 
 
 def _give_back(loads: Sequence[Load]) -> tuple[Shift, ...]:
-    """From whoever has more than its own number and needs it no longer to whoever has less, one at a time."""
+    """From whoever has more than its own number and needs it no longer to whoever has less."""
     short = [load for load in loads if load.slots < load.base]
     over = [load for load in loads if _can_give_back(load)]
     if not short or not over:
         return ()
     giver = min(over, key=lambda load: (load.clears_with(load.slots - 1), load.queue))
     getter = max(short, key=lambda load: (load.clears_s, load.base - load.slots, load.queue))
-    told = f"{giver.queue} clears in {_span(giver.clears_s)}: 1 slot goes back to {getter.queue}"
-    return (_shift(giver, giver.slots - 1, told), _shift(getter, getter.slots + 1, told))
+    count = 1 if giver.ready else min(MOST, giver.slots - giver.base, getter.base - getter.slots)
+    told = f"{giver.queue} clears in {_span(giver.clears_s)}: {_slots(count)} back to {getter.queue}"
+    return (_shift(giver, giver.slots - count, told), _shift(getter, getter.slots + count, told))
 
 
 def _settle_sum(loads: Sequence[Load]) -> tuple[Shift, ...]:
@@ -174,6 +175,10 @@ def _at_once(getter: Load) -> int:
 
 def _shift(load: Load, after: int, why: str) -> Shift:
     return Shift(queue=load.queue, node=load.node, before=load.slots, after=after, why=why)
+
+
+def _slots(count: int) -> str:
+    return f"{count} slot{'s' * (count != 1)}"
 
 
 def _span(seconds: float) -> str:

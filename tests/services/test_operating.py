@@ -178,7 +178,7 @@ async def test_a_shift_is_done_whole_or_not_at_all_and_never_against_a_person(wo
 async def test_what_is_said_for_all_nodes_holds_where_the_balancer_had_decided(worker: OwnConnection) -> None:
     shift = Shift(queue="webhooks", node="n1", before=30, after=35, why="flood")
     assert await slots.shift(worker, [shift])
-    await slots.scale(worker, ANNA, "webhooks", 20, reason="spare the provider")
+    assert (await slots.scale(worker, ANNA, "webhooks", 20, reason="spare the provider")).before == 35
     rows = await worker.fetch("select node, slots, is_pinned from queue_slots")
     assert [tuple(row) for row in rows] == [("", 20, True)]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from askpro_console.commands.queue.steering import queues_now
 from askpro_console.printed import print_json, print_table
 from askpro_console.system import System
+from askpro_console.terminal import harmless
 
 if TYPE_CHECKING:
     from backend.watch.snapshots import QueueRow, QueuesSnapshot
@@ -30,10 +31,14 @@ def _list(system: System, args: argparse.Namespace) -> int:
         ("QUEUE", "READY", "SCHEDULED", "RUNNING", "HELD", "OLDEST", "DRAINED IN", "DONE", "SLOTS", "WORKERS", "STATE"),
         (_cells(snapshot, row) for row in snapshot.queues),
     )
-    for pause in snapshot.pauses:
-        if pause.resumed_at is None:
-            print(f"\nPaused: {pause.kind.replace('_', ' ')} {pause.name}. `askpro queue pauses` says why.")
-            break
+    paused = [f"{row.kind.replace('_', ' ')} {row.name}" for row in snapshot.pauses if row.resumed_at is None]
+    ramps = [f"{row.kind.replace('_', ' ')} {row.name}" for row in snapshot.pauses if row.resumed_at is not None]
+    if paused:
+        print(f"\nPaused: {harmless(', '.join(paused))}. `askpro queue pauses` tells by whom and why.")
+    if ramps:
+        print(f"\nComing to full speed: {harmless(', '.join(ramps))}.")
+    if snapshot.quarantines:
+        print(f"\nIn quarantine: {len(snapshot.quarantines)} sorts of jobs, see `askpro queue quarantine`.")
     return 0
 
 
@@ -45,12 +50,19 @@ def _cells(snapshot: QueuesSnapshot, row: QueueRow) -> tuple[str, ...]:
         f"{row.running:,}",
         f"{row.held:,}",
         "-" if row.oldest_s is None else f"{row.oldest_s:,.1f} s",
-        "-" if row.ready == 0 else "not shrinking" if row.drain_s is None else f"{row.drain_s:,.0f} s",
+        _drain(row),
         f"{row.done_per_s:.1f}/s",
         _slots(snapshot, row.queue),
         str(row.workers),
         _state(snapshot, row),
     )
+
+
+def _drain(row: QueueRow) -> str:
+    """Time to clear what is ready at the last minute's net rate."""
+    if row.ready == 0 or row.paused:
+        return "-"
+    return "not shrinking" if row.drain_s is None else f"{row.drain_s:,.0f} s"
 
 
 def _slots(snapshot: QueuesSnapshot, queue: str) -> str:

@@ -16,7 +16,12 @@ from backend.services.operating.subjects import known_queue
 BALANCER = "balancer"
 """Who decided what no person did."""
 
-_NOW = "select node, slots, is_pinned from queue_slots where queue = $1 and node in ($2, '') order by node desc limit 1"
+# What is asked for all nodes has no one answer where the balancer decided about each: then the first node's.
+_NOW = """
+select node, slots, is_pinned from queue_slots
+where queue = $1 and (node in ($2, '') or $2 = '' and not is_pinned)
+order by node = $2 desc, node limit 1
+"""
 
 _SAY = """
 insert into queue_slots (queue, node, slots, is_pinned, decided_by, reason) values ($1, $2, $3, true, $4, $5)
