@@ -296,7 +296,7 @@ async def test_a_node_that_fits_takes_its_name_and_one_that_does_not_says_why(
     newer = await refusal(msgspec.structs.replace(join, version="9.0"))
     assert "does not fit the system it joins (9.0)" in str(newer)
     assert newer.hint == "Install the version that runs there."
-    await superuser.execute("delete from schema_migrations where number >= 17")
+    await superuser.execute("delete from askpro.schema_migrations where number >= 17")
     assert "This node is newer than the system it joins" in str(await refusal(join))
 
 
