@@ -87,6 +87,7 @@ def python_plans(config: StackConfig, listener: Listener) -> tuple[ProcessPlan, 
             name=f"worker-{queue}",
             spec=_python(config, f"worker-{queue}", "worker", queue, *files_only),
             stop=WORKER_STOP,
+            may_crash_at_work=True,
             memory_ceiling_bytes=ceiling,
         )
         for queue in config.queues

@@ -59,6 +59,8 @@ class ProcessPlan:
     ask_every_s: float = 5.0
     restart_when_silent: bool = True
     """Drain and start it afresh after `SILENCES` questions in a row without an answer; else only tell."""
+    may_crash_at_work: bool = False
+    """What it works on may bring it down, so a crash after it was ready says nothing about the process itself."""
     needed_for_ready: bool = True
     """Whether the system waits for it before it calls itself ready."""
 
@@ -84,6 +86,7 @@ class _End:
     ran_s: float = 0.0
     excused: bool = False
     """Something it needs went away: no fault of its own."""
+    was_ready: bool = False
 
 
 class SupervisedProcess:
@@ -293,7 +296,7 @@ class SupervisedProcess:
         self._enter(ProcessState.BACKOFF, words)
         await asyncio.sleep(JUDGE_AFTER_S)
         excused = any(not needed.ready.is_set() or needed.lost_at > run.started for needed in self._requires)
-        return _End(words, crashed=True, ran_s=ran_s, excused=excused)
+        return _End(words, crashed=True, ran_s=ran_s, excused=excused, was_ready=run.ready.is_set())
 
     async def _drain(self, run: _Run, why: str) -> None:
         self.ready.clear()
@@ -312,7 +315,7 @@ class SupervisedProcess:
         if not end.crashed or end.excused:
             self.detail = end.words
             return
-        delay = self._policy.crashed(end.ran_s)
+        delay = self._policy.crashed(end.ran_s, at_work=end.was_ready and self.plan.may_crash_at_work)
         if delay is None:
             self._enter(ProcessState.FAILED, self._last_words(end.words))
             self.settled.set()

@@ -65,6 +65,13 @@ def test_a_healthy_run_makes_the_next_pause_small() -> None:
     assert policy.crashed(HEALTHY_AFTER_S) == 0.5
 
 
+def test_what_its_work_brings_down_is_started_again_soon_and_without_end() -> None:
+    policy = RestartPolicy(clock=Clock(), jitter=longest)
+    assert [policy.crashed(0.1, at_work=True) for _ in range(20)] == [0.5, 1.0, *[2.0] * 18]
+    assert policy.crashed(HEALTHY_AFTER_S, at_work=True) == 0.5
+    assert policy.crashed(0.1) is not None
+
+
 def test_forgiving_begins_the_count_anew() -> None:
     policy = RestartPolicy(clock=Clock(), jitter=longest)
     for _ in range(CRASHES_UNTIL_FAILED - 1):
