@@ -44,7 +44,8 @@ LOOK_S = 0.5
 """While it waits for its rate, it says that it lives and looks whether it is to stop this often."""
 
 TRIES = 3
-"""A batch that meets another transaction's is tried so often as a whole, then job by job."""
+"""A batch that meets another transaction's is tried so often as a whole, then job by job; the same statement may be
+lost with the database so often."""
 
 CLOSE_S = 2.0
 """How long it may take to write down the end and to part from the database."""
@@ -325,11 +326,13 @@ class _Run:
 
     async def _window_after(self, statement: str, after: int, arguments: tuple[object, ...]) -> list[int]:
         """The numbers of the next jobs that match."""
+        lost = 0
         while True:
             try:
                 rows = await self._at().fetch(statement, after, self._started, self._window, *arguments)
             except _LOST as wrong:
-                await self._come_back(wrong)
+                lost += 1
+                await self._come_back(wrong, is_hopeless=lost > TRIES)
             else:
                 return [row["job_id"] for row in rows]
 
@@ -354,13 +357,14 @@ class _Run:
 
     async def _through(self, ids: Sequence[int]) -> None:
         """One batch, as often as it takes."""
-        met = 0
+        met = lost = 0
         while True:
             before = self._done + self._skipped
             try:
                 await self._transaction(ids)
             except _LOST as wrong:
-                await self._come_back(wrong)
+                lost += 1
+                await self._come_back(wrong, is_hopeless=lost > TRIES)
                 if self._done + self._skipped > before:
                     return  # it was committed: only the answer was lost
             except _MET:
@@ -403,13 +407,16 @@ class _Run:
             raise _Closed
         self._is_cancel_asked = is_asked
 
-    async def _come_back(self, wrong: Exception) -> None:
-        """Wait for the database, then learn what it knows. Raises `wrong` when it does not come back in time."""
+    async def _come_back(self, wrong: Exception, *, is_hopeless: bool = False) -> None:
+        """Wait for the database, then learn what it knows. Raises `wrong` when it does not come back in time.
+
+        It is also raised when the same statement `is_hopeless` by now: there is a database, but none that can do it.
+        """
         await self._leave()
         end, wait = time.monotonic() + self._asked.patience_s, 0.1
         while True:
             self._tell(BulkState.RUNNING, waiting_for=f"the database: {wrong}")
-            if self._asked.stop.is_set() or time.monotonic() > end:
+            if is_hopeless or self._asked.stop.is_set() or time.monotonic() > end:
                 raise wrong
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.stop.wait(), wait)

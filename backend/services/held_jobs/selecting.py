@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from backend.domain.redaction import without_contacts
 from backend.domain.vocabulary import QueueName
 from backend.postgres.pools import Connection
 from backend.queue.policies import BUILT_IN
@@ -67,7 +68,7 @@ class HeldFilter:
             if value:
                 parts.append(f"{name} {value}")
         if self.text.strip():
-            parts.append(f"with {self.text.strip()[:100]!r}")
+            parts.append(f"with {without_contacts(self.text.strip()[:100])!r}")
         if self.since is not None:
             parts.append(f"held since {self.since:%Y-%m-%d %H:%M %Z}")
         if self.until is not None:
@@ -75,13 +76,16 @@ class HeldFilter:
         return ", ".join(parts) or "all held jobs"
 
     def as_record(self) -> dict[str, object]:
-        """What is given of it, as JSON takes it; of many ids the first thousand."""
+        """What is given of it, as JSON takes it; of many ids the first thousand, of words no address and no number.
+
+        A record is kept for good, and people look for what callers left.
+        """
         fields: dict[str, object] = {
             "queue": self.queue and self.queue.value,
             "entrypoint": self.entrypoint,
             "fingerprint": self.fingerprint,
             "company": self.company,
-            "text": self.text.strip() or None,
+            "text": without_contacts(self.text.strip()) or None,
             "since": self.since and self.since.isoformat(),
             "until": self.until and self.until.isoformat(),
             "job_ids": None if self.job_ids is None else list(self.job_ids[:1_000]),
