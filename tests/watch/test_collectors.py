@@ -240,30 +240,6 @@ async def test_what_is_queued_again_after_a_failure_was_in_already(watch: Connec
     assert after == before
 
 
-async def test_queues_tell_how_providers_were_last_compared_with_and_what_is_open(
-    watch: Connection, scenery: Scenery
-) -> None:
-    assert (await queues.collect(watch, Sources())).reconciled == ()
-    await scenery.worker.execute(
-        """
-        insert into reconciliation_runs (provider, account, cause, holder, since, until, started_at, ended_at, state)
-        select provider, account, 'schedule', 'test', now(), now(), now() - make_interval(mins => ago),
-               now() - make_interval(mins => ago), state
-        from (values ('retell', 'system', 3, 'done'), ('retell', 'one', 20, 'done'), ('retell', 'one', 5, 'delayed'),
-                     ('calcom', 'two', 90, 'failed')) t (provider, account, ago, state)
-        """
-    )
-    await scenery.worker.execute(
-        "insert into reconciliation_differences (provider, kind, subject, action, resolved_at) values "
-        "('calcom', 'conflict', 'u1', 'reported', null), ('calcom', 'conflict', 'u2', 'reported', now())"
-    )
-    calcom, retell = (await queues.collect(watch, Sources())).reconciled
-    assert (calcom.provider, calcom.state, calcom.done_s, calcom.open) == ("calcom", "done", None, 1)
-    assert (retell.provider, retell.state, retell.open) == ("retell", "delayed", 0)
-    assert retell.done_s is not None
-    assert within(retell.done_s, 180, 10)
-
-
 async def test_job_types_tell_how_long_jobs_waited_and_ran(watch: Connection, scenery: Scenery) -> None:
     for number in range(100):
         await scenery.run(number, took_s=0.01 * (number + 1), waited_ms=number, started=ago(minutes=2))
@@ -307,34 +283,6 @@ async def test_the_intake_is_counted(watch: Connection, scenery: Scenery, open_c
     assert within(snapshot.inbox_oldest_s, 30, 5)
     assert snapshot.rejected_by_reason_1h == {"signature_wrong": 5, "stale": 1}
     assert snapshot.rejected_1h == 6
-
-
-async def test_calendars_and_providers_are_told_with_the_worst_of_each(watch: Connection, scenery: Scenery) -> None:
-    customer = await scenery.customer()
-    for state, since in (("pending", 30), ("pending", 90), ("failed", 500), ("synced", 900)):
-        appointment = await scenery.appointment(customer=customer)
-        await scenery.setup.execute(
-            "insert into calendar_sync (company_id, appointment_id, state, wanted_version, pending_since)"
-            " values ($1, $2, $3, 1, now() - make_interval(secs => $4))",
-            scenery.company,
-            appointment,
-            state,
-            since,
-        )
-    for breaker, failures in (("closed", 1), ("open", 9)):
-        await scenery.worker.execute(
-            "insert into provider_state (provider, worker_id, breaker, calls, failures, endpoints)"
-            " values ('calcom', gen_random_uuid(), $1, 10, $2, $3)",
-            breaker,
-            failures,
-            '{"create": {"p99_s": 1.5}}',
-        )
-    snapshot = await queues.collect(watch, Sources())
-    assert (snapshot.calendar_pending, snapshot.calendar_failed) == (2, 1)
-    assert snapshot.calendar_oldest_s is not None
-    assert within(snapshot.calendar_oldest_s, 90, 20)
-    (row,) = snapshot.providers
-    assert (row.provider, row.breaker, row.calls, row.failures, row.p99_s) == ("calcom", "open", 20, 10, 1.5)
 
 
 async def test_the_trend_of_ready_jobs_goes_on_from_the_snapshot_before(watch: Connection, scenery: Scenery) -> None:
