@@ -225,7 +225,8 @@ class QueuesScreen(QueueActions):
 
     def on_virtual_table_highlighted(self, event: VirtualTable.Highlighted) -> None:
         """Another row: what can be done with it is shown."""
-        self.refresh_hints()
+        if event.table is self.table:
+            self.refresh_hints()
 
     # Where one goes
 
