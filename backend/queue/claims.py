@@ -127,7 +127,7 @@ select id from held
 """
 
 _HOLD_DELIVERIES = """
-update webhook_inbox set state = 'held', error = $2 where id = any($1::uuid[]) and state = 'accepted'
+update webhook_inbox set state = 'held', error = $2 where id = any($1::uuid[]) and state || '' = 'accepted'
 """
 
 _FORSAKE = """

@@ -75,7 +75,7 @@ class Gate:
             for job_id in parked:
                 self._let_go(job_id)
             if parked:
-                logger.info("%d jobs are parked: their company is paused", len(parked))
+                logger.info("parked, as their company is paused: %d", len(parked))
         if control.has_parked and through:
             await insist("taking jobs up that were parked", partial(taken_by.unpark, through))
         return through
@@ -84,6 +84,6 @@ class Gate:
         # This attempt is none: it does not begin.
         before = [replace(claim, attempt=claim.attempt - 1) for claim in claims]
         await insist("holding jobs", partial(taken_by.hold_all, before, quarantine.verdict(entrypoint)))
-        logger.warning("%d %s are held by quarantine %d", len(claims), entrypoint, quarantine.id)
+        logger.warning("held by quarantine %d: %d of %s", quarantine.id, len(claims), entrypoint)
         for claim in claims:
             self._let_go(claim.job_id)

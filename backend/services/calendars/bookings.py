@@ -152,8 +152,9 @@ _PUSH = """
 """
 
 _MARK = """
+    -- By id alone: the index on states is as long as the backlog is.
     update webhook_inbox set state = $2, processed_at = clock_timestamp(), error = null
-    where id = any ($1) and state in ('accepted', 'held')
+    where id = any ($1) and state || '' in ('accepted', 'held')
 """
 
 

@@ -79,8 +79,9 @@ _SAVE = """
         on conflict (company_id, call_id, reason) do nothing
         returning id
     ), marked as (
+        -- By id alone: the index on states is as long as the backlog is.
         update webhook_inbox set state = 'processed', processed_at = clock_timestamp(), error = null
-        where id = any ($33) and state in ('accepted', 'held')
+        where id = any ($33) and state || '' in ('accepted', 'held')
         returning id
     )
     select saved.id, (select customer_id from who) as customer_id, is_booked or is_refused as is_settled,
