@@ -119,7 +119,7 @@ class AuditScreen(ConsoleScreen):
         """Look for what is new now and then."""
         super().tick()
         self._ticks += 1
-        if self._ticks % LOOK_TICKS == 0 and not self.host.paused:
+        if self._ticks % LOOK_TICKS == 0 and not self.host.paused and self.is_attached:
             self.action_reload()
 
     def action_reload(self) -> None:
