@@ -38,6 +38,7 @@ from tests.databases import OpenConnection, OwnConnection, SuperuserConnection
 from tests.home import Shell
 from tests.queue.scenes import until
 from tests.stack.systems import LIMIT_S, SmallSystem
+from tests.watch.links import Link, linked
 
 COMMAND = (sys.executable, "-m", "tests.stack.node_program", "supervisor")
 
@@ -92,8 +93,19 @@ class Node(SmallSystem):
 
 
 @pytest.fixture
+async def wire(database: PostgresAddress) -> AsyncIterator[Link]:
+    """The second node's way to the database: over TCP, and it can be cut."""
+    async with linked(None, Path(database.host) / f".s.PGSQL.{database.port}") as link:
+        yield link
+
+
+@pytest.fixture
 async def nodes(
-    database: PostgresAddress, valkey_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    database: PostgresAddress,
+    valkey_url: str,
+    wire: Link,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> AsyncIterator[list[Node]]:
     """Three nodes that joined by an invitation, ready; this process is the console of the first."""
     base = Path(tempfile.mkdtemp(prefix="askpro-"))
@@ -102,10 +114,11 @@ async def nodes(
         host = _inviting_home(base / "host", database, valkey_url)
         for name, value in host.items():
             monkeypatch.setenv(name, value)
-        file = base / "invitation"
-        assert await asyncio.to_thread(main, ["node", "invite", str(file)]) == 0
+        near, far = base / "near", base / "far"
+        assert await asyncio.to_thread(main, ["node", "invite", str(near)]) == 0
+        assert await asyncio.to_thread(main, ["node", "invite", str(far), "--postgres", f"127.0.0.1:{wire.port}"]) == 0
         for node in made:
-            accept(System.load(node.environment), file)
+            accept(System.load(node.environment), far if node.name == "node-2" else near)
             assert read_join(node.layout.join_file) is not None
         statuses = await asyncio.gather(*(node.start() for node in made))
         assert [status.ready for status in statuses] == [True] * 3, statuses
@@ -149,6 +162,7 @@ async def fleet_of(database: PostgresAddress) -> FleetSnapshot:
 @pytest.mark.timeout(120)
 async def test_three_homes_work_as_one_fleet_and_two_go_on_when_one_loses_its_power(
     nodes: list[Node],
+    wire: Link,
     database: PostgresAddress,
     open_connection: OpenConnection,
     superuser_connection: SuperuserConnection,
@@ -199,6 +213,8 @@ async def test_three_homes_work_as_one_fleet_and_two_go_on_when_one_loses_its_po
     await until(elsewhere, "the first does the job")
     assert "has not been heard of" in await askpro("restart", "node-3", "--yes", code=1)
 
+    await _a_node_without_its_network_comes_back(wire, worker, database)
+
     # An order from afar takes a node down in good order: it says goodbye.
     await askpro("stop", "node-2", "--yes")
 
@@ -231,6 +247,17 @@ async def _all_are_seen(askpro: Shell, database: PostgresAddress, nodes: list[No
     joined = System.load(nodes[0].environment)
     assert joined.loaded.policies.job("webhooks.retell_call").timeout_s == 25.0
     assert Role.SETUP.value not in joined.passwords()
+
+
+async def _a_node_without_its_network_comes_back(wire: Link, worker: OwnConnection, database: PostgresAddress) -> None:
+    async def second_is(state: NodeState) -> bool:
+        return (await fleet_of(database)).nodes[1].state is state
+
+    await wire.cut()
+    await worker.execute("update nodes set seen_at = seen_at - interval '7 s' where node = 'node-2'")
+    assert await second_is(NodeState.VANISHED)
+    await wire.mend()
+    await until(lambda: second_is(NodeState.UP), "the second comes back by itself")
 
 
 async def _job_in_work(worker: OwnConnection, superuser: OwnConnection) -> tuple[int, asyncpg.transaction.Transaction]:

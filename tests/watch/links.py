@@ -1,4 +1,4 @@
-"""A link to a server's Unix socket that can be cut, muted and mended: how networks and servers fail."""
+"""A link to a server's Unix socket, from another one or from a TCP port, that can be cut, muted and mended."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 
 
 class Link:
-    """Forwards every connection on `path` to `target` while it is well."""
+    """Forwards every connection on `path`, or without one on a TCP port, to `target` while it is well."""
 
-    def __init__(self, path: Path, target: Path) -> None:
+    def __init__(self, path: Path | None, target: Path) -> None:
         self.path = path
+        self.port = 0
+        """The TCP port on 127.0.0.1, which stays the same; 0 with a path."""
         self._target = target
         self._server: asyncio.AbstractServer | None = None
         self._pumps: set[asyncio.Task[None]] = set()
@@ -23,15 +25,19 @@ class Link:
     async def mend(self) -> None:
         """Listen and forward (again)."""
         self._well.set()
-        if self._server is None:
+        if self._server is None and self.path is not None:
             self._server = await asyncio.start_unix_server(self._accept, self.path)
+        elif self._server is None:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         """Refuse new connections and break those there are, as when the server is killed."""
         if self._server is not None:
             self._server.close()
             self._server = None
-            self.path.unlink(missing_ok=True)
+            if self.path is not None:
+                self.path.unlink(missing_ok=True)
         for pump in tuple(self._pumps):
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
@@ -65,7 +71,7 @@ class Link:
 
 
 @contextlib.asynccontextmanager
-async def linked(path: Path, target: Path) -> AsyncIterator[Link]:
+async def linked(path: Path | None, target: Path) -> AsyncIterator[Link]:
     """A link that is well, until the end of the block."""
     link = Link(path, target)
     await link.mend()
