@@ -25,10 +25,19 @@ class Periodic:
 
     @property
     def expression(self) -> str:
-        """How the schedule is written down."""
+        """How the schedule is written down; changed, the job is new to the schedule and due at once."""
         if self.at is not None:
             return f"daily at {self.at:%H:%M} UTC"
         return f"every {self.every.total_seconds():g} s"
+
+    @property
+    def rhythm(self) -> str:
+        """The same for people."""
+        seconds = int(self.every.total_seconds())
+        if self.at is not None or seconds < 60:
+            return self.expression
+        length, unit = (seconds // 3_600, "hour") if seconds % 3_600 == 0 else (seconds // 60, "min")
+        return f"every {unit}" if length == 1 else f"every {length} {unit}{'s' * (unit == 'hour')}"
 
     def next_after(self, now: datetime) -> datetime:
         """When it is due again if it comes round `now` (aware)."""

@@ -48,7 +48,7 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
 
     entrypoint: str
     expression: str
-    """How often: `every 30 s`, `daily at 02:30 UTC`."""
+    """How often: `every 30 s`, `every 5 min`, `daily at 02:30 UTC`."""
     next_run: datetime | None
     """None when it never came round yet."""
     last_run: datetime | None
@@ -101,13 +101,13 @@ async def schedule(connection: Connection, items: Sequence[Periodic] = SCHEDULE)
         [dedupe_key_of(item.entrypoint) for item in items],
     )
     told = []
-    for row in rows:
+    for item, row in zip(items, rows, strict=True):
         runs = _runs.decode(row["runs"]) if row["runs"] else ()
         latest = runs[0] if runs else None
         told.append(
             ScheduleRow(
-                entrypoint=row["entrypoint"],
-                expression=row["expression"],
+                entrypoint=item.entrypoint,
+                expression=item.rhythm,
                 next_run=row["next_run"],
                 last_run=latest.at if latest is not None else row["last_run"],
                 last_outcome=None if latest is None else latest.outcome,

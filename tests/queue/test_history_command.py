@@ -47,8 +47,8 @@ async def test_history_tells_what_queues_and_job_types_did(
         pass
     told = await askpro_queue("history", "--span", "1h")
     assert [line.split() for line in told.splitlines()[1:3]] == [
-        [CALL, "0", "1", "1", "0", *("1.5", "s") * 3, "20", "ms", "20", "ms", "20", "ms"],
-        ["all", "of", "it", "0", "1", "1", "0", *("1.5", "s") * 3, "20", "ms", "20", "ms", "20", "ms"],
+        [CALL, "0", "1", "1", "0", *("1.6", "s") * 3, "19", "ms", "19", "ms", "19", "ms"],
+        ["all", "of", "it", "0", "1", "1", "0", *("1.6", "s") * 3, "19", "ms", "19", "ms", "19", "ms"],
     ]
     day = await read(askpro_queue, "history", CALL)
     assert (day["step_s"], len(day["steps"]), day["total"]["held"]) == (600, 144, 1)

@@ -20,6 +20,14 @@ def test_everything_on_the_schedule_is_a_job_type() -> None:
     assert {item.entrypoint for item in SCHEDULE} <= set(HANDLERS)
 
 
+def test_how_often_a_job_comes_round_is_told_in_the_largest_unit_that_fits() -> None:
+    half_a_minute = Periodic("a", timedelta(seconds=30))
+    told = [half_a_minute.rhythm, MINUTELY.rhythm, HOURLY.rhythm]
+    told += [Periodic("a", timedelta(minutes=minutes)).rhythm for minutes in (10, 90, 120)]
+    assert told == ["every 30 s", "every min", "every hour", "every 10 min", "every 90 min", "every 2 hours"]
+    assert Periodic("a", timedelta(days=1), time(2, 30)).rhythm == "daily at 02:30 UTC"
+
+
 async def test_a_job_comes_round_in_its_time_and_not_before(open_connection: OpenConnection) -> None:
     connection = await open_connection(Role.WORKER)
     assert sorted(await enqueue_due(connection, NOW, BOTH)) == ["default.hourly", "default.minutely"]
