@@ -170,8 +170,7 @@ BUILT_IN_QUEUES: tuple[QueuePolicy, ...] = (
 )
 
 BUILT_IN_JOBS: Mapping[str, Mapping[str, object]] = {
-    # A call's deliveries are what callers wait for; a booking told by the calendar has been made already.
-    "webhooks.retell_call": {"priority": 10},
+    "webhooks.retell_call": {},
     "webhooks.calcom_booking": {},
     "appointments.book": {},
     "default.calendar_sync": {"priority": 10, "provider": Provider.CALCOM},

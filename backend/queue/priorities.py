@@ -6,7 +6,7 @@ Jobs that are put in here take their priority from the policies in force (`backe
 from __future__ import annotations
 
 from backend.domain.vocabulary import QueueName
-from backend.postgres.pools import Pool
+from backend.postgres.pools import Connection, Pool
 from backend.queue.policies import Policies
 
 _WRITE = """
@@ -17,7 +17,7 @@ where known.priority <> excluded.priority
 """
 
 
-async def write_priorities(pool: Pool, policies: Policies, queue: QueueName) -> None:
+async def write_priorities(by: Pool | Connection, policies: Policies, queue: QueueName) -> None:
     """Write down the priorities of this queue's job types. Needs the worker's role; raises asyncpg's errors."""
     kinds = [kind for kind in policies.job_types() if kind.partition(".")[0] == queue]
-    await pool.execute(_WRITE, kinds, [policies.job(kind).priority for kind in kinds])
+    await by.execute(_WRITE, kinds, [policies.job(kind).priority for kind in kinds])

@@ -45,14 +45,14 @@ def _policies(system: System, args: argparse.Namespace) -> int:
         )
     lines = [line for line in _in_force(system) if _concerns(line, args.subject)]
     # What no worker has told: that of queues without one, which is what the settings say.
-    told = {line.subject.partition(".")[0] for line in lines}
+    told = {_queue(line.subject) for line in lines}
     lines += [
         _Line(line.subject, line.name, line.value, line.source, "", False)
         for line in system.loaded.policies.lines(args.subject)
-        if line.subject.partition(".")[0] not in told
+        if _queue(line.subject) not in told
     ]
     if args.only_set:
-        lines = [line for line in lines if "built in" not in line.source and not line.source.startswith("queue ")]
+        lines = [line for line in lines if line.source not in {"built in", f"queue {_queue(line.subject)}"}]
     if args.json:
         print_json(lines)
         return 0
@@ -66,7 +66,7 @@ def _policies(system: System, args: argparse.Namespace) -> int:
     )
     if not lines:
         print("Everything is as it is built in.")
-    elif idle := sorted({line.subject.partition(".")[0] for line in lines if not line.is_in_force}):
+    elif idle := sorted({_queue(line.subject) for line in lines if not line.is_in_force}):
         print(f"\nNo worker works on {', '.join(idle)}: these values are what the settings say.")
     return 0
 
@@ -82,4 +82,8 @@ def _in_force(system: System) -> list[_Line]:
 
 
 def _concerns(line: _Line, subject: str | None) -> bool:
-    return subject in {None, line.subject, line.subject.partition(".")[0]}
+    return subject in {None, line.subject, _queue(line.subject)}
+
+
+def _queue(subject: str) -> str:
+    return subject.partition(".")[0]
