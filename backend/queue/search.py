@@ -7,6 +7,8 @@ looked through; older ones are found by their number.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -32,6 +34,14 @@ RARE = 0.015
 
 FEWEST_LETTERS = 3
 """Shorter words are not in the index."""
+
+PIECE = 10
+"""Letters of a word that are looked up."""
+
+BEST = 2
+"""So many of the rarest pieces are looked up; the rest is compared with what they lead to."""
+
+_RUN = re.compile(r"[^\W_]+")
 
 MOST_WORDS = 8
 
@@ -177,7 +187,6 @@ from (
 left join companies c on c.id = f.company_id
 """  # noqa: S608 - only constants of this module
 
-# An index takes each pattern by itself, not an array of them.
 _INDEXED = "(select * from held_jobs where {each_word})"
 
 _LATEST_OF = "(select * from held_jobs h where {narrowed} order by h.held_at desc limit {rows})"
@@ -230,16 +239,29 @@ async def search_jobs(connection: Connection, question: JobQuestion, *, limit: i
     found = {row["job_id"]: _found(dict(row)) for row in rows}
     is_whole = True
     if not rows or rows[0]["held_found"] < limit:
-        source, is_whole = await _source(connection, question, asked)
-        if source:
-            older = await connection.fetch(_OLDER_OF.format(source=source), *asked)
-            found = {row["job_id"]: _found(dict(row)) for row in older} | found
+        older = await _older(connection, question, asked)
+        is_whole = older.is_whole
+        if older.source:
+            more = await connection.fetch(_OLDER_OF.format(source=older.source), *asked, *older.extra)
+            found = {row["job_id"]: _found(dict(row)) for row in more} | found
     jobs = sorted(found.values(), key=lambda job: (job.at, job.job_id), reverse=True)[:limit]
     return Answer(jobs=tuple(jobs), is_whole=is_whole or len(jobs) == limit)
 
 
-async def _source(connection: Connection, question: JobQuestion, asked: Asked) -> tuple[str, bool]:
-    """Which older held jobs to look through, as SQL, and whether those are all that can match.
+@dataclass(frozen=True, slots=True)
+class Older:
+    """Which older held jobs to look through."""
+
+    source: str
+    """As SQL; empty for none."""
+    is_whole: bool = True
+    """Whether those are all that can match."""
+    extra: tuple[object, ...] = ()
+    """Its arguments after those of `Asked`."""
+
+
+async def _older(connection: Connection, question: JobQuestion, asked: Asked) -> Older:
+    """Which older held jobs to look through.
 
     A word that few jobs have leads to them through the index; words that many have, even if no job has all of them,
     would have it read a good part of the table.
@@ -256,24 +278,33 @@ async def _source(connection: Connection, question: JobQuestion, asked: Asked) -
     patterns = asked[0]
     if not patterns:
         latest = _LATEST_OF.format(narrowed=" and ".join(narrowed), rows=asked[4])
-        return (latest, True) if narrowed else ("", True)
-    long = [place for place, word in enumerate(question.words, 1) if len(word) >= FEWEST_LETTERS]
-    rare = []
-    if long:
-        shares = await connection.fetch(_SHARES, [patterns[place - 1] for place in long], SAMPLED)
-        told = [row["share"] for row in shares] or [0.0] * len(long)
-        rare = [place for place, share in zip(long, told, strict=True) if share <= RARE]
-    if rare:
-        each_word = " and ".join(f"searched like ($1::text[])[{place}]" for place in rare)
-        return _INDEXED.format(each_word=each_word), True
+        return Older(latest if narrowed else "")
+    if pieces := indexed_pieces(question.words):
+        parts = [f"%{piece}%" for piece in pieces]
+        told = [row["share"] for row in await connection.fetch(_SHARES, parts, SAMPLED)] or [0.0] * len(parts)
+        rare = sorted((share, -len(part), part) for part, share in zip(parts, told, strict=True) if share <= RARE)
+        if rare:
+            best = [part for _, _, part in rare[:BEST]]
+            # An index takes each pattern by itself, not an array of them.
+            each = " and ".join(f"searched like ($6::text[])[{place}]" for place in range(1, len(best) + 1))
+            return Older(_INDEXED.format(each_word=each), extra=(best,))
     latest = _LATEST_OF.format(narrowed=" and ".join(narrowed) or "true", rows=DEEPER + 1)
     size = await connection.fetchval(_SIZE.format(source=latest), *asked[:4])
-    return latest, size <= DEEPER
+    return Older(latest, is_whole=size <= DEEPER)
 
 
 def _found(row: dict[str, object]) -> FoundJob:
     row.pop("held_found", None)
     return msgspec.convert(row, FoundJob)
+
+
+def indexed_pieces(words: Iterable[str]) -> list[str]:
+    """What can be looked up in the index: the ends of the words' runs of letters and digits, at most sixteen.
+
+    The index knows runs of three letters; each further one costs a look, and ten of them tell enough.
+    """
+    runs = (run[-PIECE:] for word in words for run in _RUN.findall(word) if len(run) >= FEWEST_LETTERS)
+    return list(dict.fromkeys(runs))[:16]
 
 
 def words_of(text: str) -> tuple[str, ...]:
