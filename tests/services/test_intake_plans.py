@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from backend.services.calendars.bookings import _MARK as MARK
+from backend.services.calls.folding import _SAVE as SAVE
 from backend.services.intake.quarantine import WAITING
 from backend.services.intake.replay import FIRST, OPEN
 from tests.databases import OwnConnection, SuperuserConnection
@@ -83,3 +85,16 @@ async def test_what_is_kept_is_measured_in_the_index_alone(full: OwnConnection) 
 async def test_replay_walks_by_key(full: OwnConnection) -> None:
     found = await plan(full, OPEN, "retell", FIRST, timedelta(hours=1), 200)
     assert "Seq Scan" not in found
+
+
+async def test_deliveries_are_marked_by_their_id_however_few_were_waiting_when_that_was_planned(
+    full: OwnConnection,
+) -> None:
+    await full.execute("set plan_cache_mode = force_generic_plan")
+    for name, statement in (("call", SAVE), ("booking", MARK)):
+        await full.execute(f"prepare {name} as {statement}")
+        parameters = "select cardinality(parameter_types) from pg_prepared_statements where name = $1"
+        arguments = ", ".join(["null"] * await full.fetchval(parameters, name))
+        found = await plan(full, f"execute {name} ({arguments})")
+        assert "webhook_inbox_pkey" in found
+        assert "webhook_inbox_unfinished" not in found
