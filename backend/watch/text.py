@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from rich.cells import cell_len, set_cell_size
 
 from backend.watch.plain_text import masked_phone, plain
+from backend.watch.queue_said import said
 from backend.watch.reader import Reading
 from backend.watch.snapshots import (
     AppointmentRow,
@@ -206,6 +207,10 @@ def queues(snapshot: QueuesSnapshot, rows: int) -> list[str]:
         f"calendars: {snapshot.calendar_pending} not written yet, oldest {seconds(snapshot.calendar_oldest_s)}, "
         f"{snapshot.calendar_failed} refused"
     )
+    lines += [f"{plain(word.subject)} {plain(word.text)}" for word in said(snapshot)]
+    if not snapshot.is_balancing:
+        lines.append("slots stay as they are: balancing is off")
+    lines += [f"slots: {plain(why)}" for why in dict.fromkeys(change.why for change in snapshot.slot_changes[:6])]
     lines += [
         f"provider {plain(row.provider)}: breaker {plain(row.breaker)} for {seconds(row.since_s)}, {row.calls} calls, "
         f"{row.failures} without an answer, p99 {seconds(row.p99_s)}"

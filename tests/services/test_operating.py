@@ -56,8 +56,6 @@ async def test_a_pause_says_who_why_and_until_when_and_a_resume_ends_it(worker: 
     with pytest.raises(AlreadySo, match="Queue webhooks is not paused"):
         await pauses.resume(worker, BEN, PauseKind.QUEUE, "webhooks")
 
-
-async def test_what_is_paused_already_stays_so_with_the_new_reason_and_end(worker: OwnConnection) -> None:
     first = await pauses.pause(worker, ANNA, PauseKind.PROVIDER, "calcom", reason="429")
     again = await pauses.pause(worker, BEN, PauseKind.PROVIDER, "calcom", reason="they say an hour", ramp_s=300)
     assert (again.id, again.is_changed, again.reason, again.paused_by) == (first.id, True, "they say an hour", "ben")
@@ -98,8 +96,8 @@ async def test_a_pause_that_ended_by_itself_is_written_down_and_what_it_put_off_
     assert await pauses.end_due(worker) == ()
     assert (await told(worker))[-1][:3] == (pauses.ITS_TIME, "company.resume", "nord")
 
-
-async def test_a_resume_with_a_ramp_spreads_what_was_put_off(worker: OwnConnection) -> None:
+    # With a ramp what was put off starts bit by bit.
+    await worker.execute("delete from pgqueuer")
     await pauses.pause(worker, ANNA, PauseKind.COMPANY, "nord", reason="")
     ids = await JobQueue().enqueue(worker, [NewJob("default.a", b"{}", delay=timedelta(hours=1)) for _ in range(50)])
     await worker.execute(
@@ -174,8 +172,8 @@ async def test_a_shift_is_done_whole_or_not_at_all_and_never_against_a_person(wo
     assert await slots.reset_shifts(worker, ANNA) == 1
     assert await worker.fetchval("select count(*) from queue_slots") == 0
 
-
-async def test_what_is_said_for_all_nodes_holds_where_the_balancer_had_decided(worker: OwnConnection) -> None:
+    # What is said for all nodes holds where the balancer had decided.
+    assert await slots.set_balancing(worker, ANNA, True)
     shift = Shift(queue="webhooks", node="n1", before=30, after=35, why="flood")
     assert await slots.shift(worker, [shift])
     assert (await slots.scale(worker, ANNA, "webhooks", 20, reason="spare the provider")).before == 35

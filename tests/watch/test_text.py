@@ -51,6 +51,14 @@ def test_the_queues_tell_age_and_drain_time() -> None:
     assert any("HTTP 429" in line for line in lines)
 
 
+def test_the_queues_tell_what_people_and_the_balancer_said() -> None:
+    lines = render(reading(SAMPLES["queues"])).splitlines()
+    assert "notifications paused by anna for 12 m, 30 m to go: the mail server moves; 41 jobs wait" in lines
+    assert any("held before they run by anna" in line for line in lines)
+    assert "slots: webhooks clears in 5 s" in lines
+    assert not any("calcom" in line and "ramp" in line for line in lines)
+
+
 def test_what_is_unknown_is_said_and_why() -> None:
     unknown = Reading("calls", None, "nowhere", None, "PostgreSQL: connection refused", "unknown")
     assert render(unknown) == "calls: unknown  (PostgreSQL: connection refused)"
