@@ -50,6 +50,7 @@ lost with the database so often."""
 CLOSE_S = 2.0
 """How long it may take to write down the end and to part from the database."""
 
+GONE = "the database went away and did not come back in time"
 DECIDED = "somebody decided about it meanwhile"
 EQUAL_WAITS = "an equal job waits already, or it was done after all"
 
@@ -240,6 +241,8 @@ class _Run:
                 state = BulkState.CANCELLED
         except _Closed:
             state, error = BulkState.FAILED, FELL_SILENT
+        except _LOST as wrong:
+            state, error = BulkState.FAILED, f"{GONE} ({type(wrong).__name__}); what is left can be done again"
         except DATABASE_ERRORS as wrong:
             state, error = BulkState.FAILED, f"{type(wrong).__name__}: {wrong}".rstrip(": ")
         except BaseException:
@@ -415,7 +418,7 @@ class _Run:
         await self._leave()
         end, wait = time.monotonic() + self._asked.patience_s, 0.1
         while True:
-            self._tell(BulkState.RUNNING, waiting_for=f"the database: {wrong}")
+            self._tell(BulkState.RUNNING, waiting_for="the database")
             if is_hopeless or self._asked.stop.is_set() or time.monotonic() > end:
                 raise wrong
             with suppress(TimeoutError):
