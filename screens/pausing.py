@@ -73,7 +73,13 @@ class PauseForm(Form["PauseAnswer | None"]):
     FIRST = "reason"
 
     def __init__(
-        self, choices: Sequence[Offer], user: str, *, until: str = "", clock: Callable[[], datetime] = wall_clock
+        self,
+        choices: Sequence[Offer],
+        user: str,
+        *,
+        until: str = "",
+        ramps: bool = True,
+        clock: Callable[[], datetime] = wall_clock,
     ) -> None:
         """A question with the first of the choices chosen.
 
@@ -81,6 +87,7 @@ class PauseForm(Form["PauseAnswer | None"]):
             choices: What may be paused, the likeliest first.
             user: Who will stand in the record.
             until: What stands in that field at first.
+            ramps: Whether it can come back to full speed by and by.
             clock: The time, with its zone.
         """
         super().__init__()
@@ -88,16 +95,18 @@ class PauseForm(Form["PauseAnswer | None"]):
         self._chosen = 0
         self._user = user
         self._until = until
+        self._ramps = ramps
         self._clock = clock
         self._is_open = False
 
     def blanks(self) -> Sequence[Blank]:
         """Which company, why, until when, how fast afterwards."""
+        ramp = Blank("ramp", "Ramp", hint="10 m: comes to full speed over so long; empty: at once")
         return (
             Blank("company", "Company", hint="its short name, as praxis-nord"),
             Blank("reason", "Why", hint="for the record, and for whoever wonders at night"),
             Blank("until", "Until", self._until, hint="30 m, 2 h, 14:30, tomorrow 8:00; empty: until resumed"),
-            Blank("ramp", "Ramp", hint="10 m: comes to full speed over so long; empty: at once"),
+            *((ramp,) if self._ramps else ()),
         )
 
     def on_mount(self) -> None:
@@ -206,7 +215,9 @@ class ResumeAnswer:
 class ResumeForm(Form["ResumeAnswer | None"]):
     """Tells who paused it and why, and asks whether to go on."""
 
-    def __init__(self, pauses: Sequence[PauseRow], effect: str, *, verb: str = "resume", title: str = "") -> None:
+    def __init__(
+        self, pauses: Sequence[PauseRow], effect: str, *, verb: str = "resume", title: str = "", ramps: bool = True
+    ) -> None:
         """A question about these pauses, of one kind.
 
         Args:
@@ -214,8 +225,10 @@ class ResumeForm(Form["ResumeAnswer | None"]):
             effect: What resuming means, in a sentence.
             verb: What `y` does.
             title: What it is about; the pauses say it by themselves.
+            ramps: Whether it can come back to full speed by and by.
         """
         super().__init__()
+        self._ramps = ramps and bool(pauses)
         self._pauses = tuple(pauses)
         self._effect = effect
         self._verb = verb
@@ -223,9 +236,9 @@ class ResumeForm(Form["ResumeAnswer | None"]):
 
     def blanks(self) -> Sequence[Blank]:
         """How fast, and why."""
-        own = self._pauses[0].ramp_s if self._pauses else 0
-        if not self._pauses:
+        if not self._ramps:
             return (Blank("reason", "Why", hint="for the record"),)
+        own = self._pauses[0].ramp_s
         return (
             Blank("ramp", "Ramp", f"{own} s" if own else "", hint="10 m: to full speed over so long; empty: at once"),
             Blank("reason", "Why", hint="for the record"),
@@ -260,7 +273,7 @@ class ResumeForm(Form["ResumeAnswer | None"]):
         yield Line()
         typing = bool(self.typing)
         yield choice("y", self._verb, possible=not problem and not typing)
-        yield choice("tab", "to the question" if typing else "ramp, why" if self._pauses else "type why")
+        yield choice("tab", "to the question" if typing else "ramp, why" if self._ramps else "type why")
         yield choice("esc", "do nothing")
         yield Line()
 
@@ -285,7 +298,7 @@ class ResumeForm(Form["ResumeAnswer | None"]):
 
     def _ramp(self) -> int | None:
         """Raises Unreadable."""
-        if not self._pauses:
+        if not self._ramps:
             return None
         return int(span_of(self.value("ramp")).total_seconds())
 

@@ -58,7 +58,11 @@ def _name(row: PolicyInForce) -> str:
 
 
 def _subject_cell(row: PolicyInForce) -> Content:
-    return Piece(row.subject, Tone.TEXT if "." in row.subject else Tone.BRIGHT)
+    return Piece(row.subject, Tone.DIM if "." in row.subject else Tone.TEXT)
+
+
+def _value_cell(row: PolicyInForce) -> Content:
+    return Piece(row.value, Tone.TEXT if source_tone(row) is Tone.DIM else Tone.BRIGHT)
 
 
 def _where_cell(row: PolicyInForce) -> Content:
@@ -68,7 +72,7 @@ def _where_cell(row: PolicyInForce) -> Content:
 COLUMNS: tuple[Column[PolicyInForce], ...] = (
     Column("subject", "Queue, job type", cell=_subject_cell, width=24, grow=1, most=38),
     Column("name", "Policy", cell=_name, width=14, grow=1, most=20),
-    Column("value", "Value", cell=lambda row: Piece(row.value, Tone.BRIGHT), width=14, grow=2, most=44),
+    Column("value", "Value", cell=_value_cell, width=14, grow=2, most=44),
     Column("source", "From", cell=lambda row: Piece(row.source, source_tone(row)), width=16, grow=3, most=60),
     Column("node", "Where", cell=_where_cell, width=12, priority=3),
     Column("means", "Means", cell=lambda row: Piece(MEANINGS.get(row.name, ""), Tone.DIM), width=24, grow=2,
@@ -104,7 +108,6 @@ class PoliciesScreen(ConsoleScreen):
             title="Policies in force",
             nouns=("value", "values"),
             empty="No worker lives that could tell what it works by. `askpro queue policies` tells what is set here.",
-            row_tone=lambda row: Tone.DIM if source_tone(row) is Tone.DIM else None,
         )
         yield LineView(id="means", classes="body")
 

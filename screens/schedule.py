@@ -22,7 +22,7 @@ from screens.queue_lists import listed
 from widgets.columns import Column
 from widgets.figures import DASH, age_text, span_text, with_unit
 from widgets.line_view import LineView
-from widgets.pieces import Content, Line, Piece, Tone, line, verdict
+from widgets.pieces import Content, Line, Piece, Tone, fitted, line, rule, verdict
 from widgets.table import VirtualTable
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def _sort_moment(moment: datetime | None) -> float | None:
 COLUMNS: tuple[Column[ScheduleRow], ...] = (
     Column("type", "Job type", cell=lambda row: Piece(row.entrypoint, Tone.BRIGHT), width=26, grow=1, most=38),
     Column("state", "State", timed=state_cell, width=14, grow=1, most=22),
-    Column("every", "Comes round", cell=lambda row: Piece(row.expression, Tone.DIM), width=14, grow=1, most=24,
-           priority=3),
+    Column("every", "Comes round", cell=lambda row: Piece(row.expression, Tone.DIM), width=14, grow=1,
+           most=24, priority=3),
     Column("next", "Next", timed=next_cell, width=8, align="right", sort=lambda row: _sort_moment(row.next_run),
            searched=False),
     Column("last", "Last", timed=last_cell, width=12, sort=lambda row: _sort_moment(row.last_run), descending=True,
@@ -211,11 +211,11 @@ class ScheduleScreen(ConsoleScreen):
         paused = [row for row in rows if row.paused is not None]
         if paused:
             effect = "It comes round again at its next time; what it missed meanwhile is not made up for."
-            self.app.push_screen(ResumeForm([_as_pause(row) for row in paused], effect), self._resumed)
+            self.app.push_screen(ResumeForm([_as_pause(row) for row in paused], effect, ramps=False), self._resumed)
         elif rows:
             targets = tuple(Target(PauseKind.SCHEDULE, row.entrypoint) for row in rows)
             effect = "It does not come round until then. One that waits or runs now goes on; `R` still runs it by hand."
-            self.app.push_screen(PauseForm([Offer(targets, effect)], self.host.user), self._paused)
+            self.app.push_screen(PauseForm([Offer(targets, effect)], self.host.user, ramps=False), self._paused)
 
     def _paused(self, answer: PauseAnswer | None) -> None:
         if answer is None:
@@ -269,10 +269,13 @@ class ScheduleScreen(ConsoleScreen):
         lines: list[Line] = []
         if self._problem:
             lines.append(line(Piece(f" ✖ {self._problem}", Tone.CRIT)))
-        row = self.query_one(VirtualTable).cursor_row
+        table = self.query_one(VirtualTable)
+        width, height = self.app.size
+        row = table.cursor_row
         if row is not None:
-            height = self.app.size.height
-            lines += run_lines(row, time.time(), 3 if height < 30 else 10)
+            title = (Piece("Last runs", Tone.BRIGHT), Piece(f"  {row.entrypoint}", Tone.DIM))
+            lines += [rule(title, width), *run_lines(row, time.time(), 3 if height < 30 else 10)]
+        table.styles.height = min(2 + max(2, table.book.total), height - 3 - len(lines))
         self.query_one("#runs", LineView).show(lines)
 
 
@@ -292,7 +295,8 @@ def _run_line(run: ScheduledRun, now: float) -> Line:
     tone = run_tone(run.outcome)
     glyph = {Tone.OK: "●", Tone.CRIT: "✖"}.get(tone, "▲")
     mark = Piece(f" {glyph} {run.outcome:<10}", Tone.TEXT if tone is Tone.OK else tone)
-    return line(mark, Piece(f"{moment_text(run.at.timestamp(), now):<14}", Tone.DIM), *with_unit(span_text(run.took_s)))
+    took = fitted(with_unit(span_text(run.took_s)), 8, right=True)
+    return line(mark, Piece(f"{moment_text(run.at.timestamp(), now):<14}", Tone.DIM), *took)
 
 
 def _as_pause(row: ScheduleRow) -> PauseRow:
