@@ -87,6 +87,10 @@ class JobQuestion:
     """Slug."""
     since: datetime | None = None
     """Aware."""
+    until: datetime | None = None
+    """Aware."""
+    entrypoint: str | None = None
+    """Job type, exactly."""
     held_only: bool = False
     """Only jobs that were ever held."""
 
@@ -110,46 +114,52 @@ _HELD_MATCHES = """
     and ($2::text is null or h.queue = $2)
     and ($3::uuid is null or h.company_id = $3)
     and ($4::timestamptz is null or h.held_at >= $4)
+    and ($6::text is null or h.entrypoint = $6)
+    and ($7::timestamptz is null or h.held_at < $7)
 """
 
 _NEWEST = f"""
 with held as (
     select {_HELD_COLUMNS}
-    from (select * from held_jobs order by held_at desc, job_id desc limit $6) h
+    from (select * from held_jobs order by held_at desc, job_id desc limit $8) h
     where {_HELD_MATCHES}
     order by h.held_at desc, h.job_id desc limit $5
 ), numbered as (
-    select {_HELD_COLUMNS} from held_jobs h where h.job_id = $7
+    select {_HELD_COLUMNS} from held_jobs h where h.job_id = $9
 ), waiting as (
     select j.id as job_id, j.entrypoint, (j.headers ->> 'company')::uuid as company_id,
            case j.status::text when 'picked' then 'running' else 'waiting' end as state, j.created as at, j.attempts,
            null::text as fingerprint, '' as error
     from (
-        (select * from pgqueuer where $7::bigint is null or id <> $7 order by id desc limit $6)
-        union all (select * from pgqueuer where id = $7)
+        (select * from pgqueuer where $9::bigint is null or id <> $9 order by id desc limit $8)
+        union all (select * from pgqueuer where id = $9)
     ) j
     where j.status::text in ('queued', 'picked')
-      and (j.id = $7
-           or lower(concat_ws(' ', j.entrypoint, encode(j.payload, 'escape'))) like all ($8::text[])
+      and (j.id = $9
+           or lower(concat_ws(' ', j.entrypoint, encode(j.payload, 'escape'))) like all ($10::text[])
               and ($2::text is null or split_part(j.entrypoint, '.', 1) = $2)
               and ($3::uuid is null or jsonb_typeof(j.headers) = 'object' and (j.headers ->> 'company')::uuid = $3)
-              and ($4::timestamptz is null or j.created >= $4))
-      and not $9
+              and ($4::timestamptz is null or j.created >= $4)
+              and ($6::text is null or j.entrypoint = $6)
+              and ($7::timestamptz is null or j.created < $7))
+      and not $11
 ), ran as (
     select distinct on (r.job_id) r.job_id, r.entrypoint, r.company_id,
            case r.outcome when 'done' then 'done' else 'failed' end as state, r.started_at as at,
            r.attempt as attempts, null::text as fingerprint, left(coalesce(r.error, ''), 500) as error
     from (
-        (select * from job_runs where $7::bigint is null or job_id <> $7 order by started_at desc limit $6)
-        union all (select * from job_runs where job_id = $7)
+        (select * from job_runs where $9::bigint is null or job_id <> $9 order by started_at desc limit $8)
+        union all (select * from job_runs where job_id = $9)
     ) r
     where r.ended_at is not null
-      and (r.job_id = $7
+      and (r.job_id = $9
            or lower(concat_ws(' ', r.entrypoint, r.error)) like all ($1::text[])
               and ($2::text is null or split_part(r.entrypoint, '.', 1) = $2)
               and ($3::uuid is null or r.company_id = $3)
-              and ($4::timestamptz is null or r.started_at >= $4))
-      and not $9
+              and ($4::timestamptz is null or r.started_at >= $4)
+              and ($6::text is null or r.entrypoint = $6)
+              and ($7::timestamptz is null or r.started_at < $7))
+      and not $11
     order by r.job_id, r.started_at desc
 ), found as (
     -- The same job in several places: what it is now goes before what it came to.
@@ -193,7 +203,8 @@ _LATEST_OF = "(select * from held_jobs h where {narrowed} order by h.held_at des
 
 _SIZE = """
 select count(*) from {source} h
-where ($1::text[] is not null or $2::text is not null or $3::uuid is not null or $4::timestamptz is not null)
+where ($1::text[] is not null or $2::text is not null or $3::uuid is not null or $4::timestamptz is not null
+       or $5::bigint is not null or $6::text is not null or $7::timestamptz is not null)
 """
 
 _COMPANY = "select id from companies where slug = $1"
@@ -203,8 +214,8 @@ class NoSuchCompany(LookupError):
     """No company has the slug."""
 
 
-Asked: TypeAlias = "tuple[list[str], str | None, UUID | None, datetime | None, int]"
-"""The first arguments of the statements: patterns, queue, company, since, limit."""
+Asked: TypeAlias = "tuple[list[str], str | None, UUID | None, datetime | None, int, str | None, datetime | None]"
+"""The first arguments of the statements: patterns, queue, company, since, limit, type, until."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,7 +244,8 @@ async def search_jobs(connection: Connection, question: JobQuestion, *, limit: i
         if company is None:
             raise NoSuchCompany(question.company)
     patterns = [f"%{literal(word)}%" for word in question.words]
-    asked: Asked = (patterns, question.queue and question.queue.value, company, question.since, limit)
+    queue = question.queue and question.queue.value
+    asked: Asked = (patterns, queue, company, question.since, limit, question.entrypoint, question.until)
     bytewise = [f"%{literal(_as_bytes_are_shown(word))}%" for word in question.words]
     rows = await connection.fetch(_NEWEST, *asked, LOOKED_AT, question.number, bytewise, question.held_only)
     found = {row["job_id"]: _found(dict(row)) for row in rows}
@@ -272,6 +284,8 @@ async def _older(connection: Connection, question: JobQuestion, asked: Asked) ->
             ("h.queue = $2", question.queue is not None),
             ("h.company_id = $3", question.company is not None),
             ("h.held_at >= $4", question.since is not None),
+            ("h.entrypoint = $6", question.entrypoint is not None),
+            ("h.held_at < $7", question.until is not None),
         )
         if is_asked
     ]
@@ -286,10 +300,10 @@ async def _older(connection: Connection, question: JobQuestion, asked: Asked) ->
         if rare:
             best = [part for _, _, part in rare[:BEST]]
             # An index takes each pattern by itself, not an array of them.
-            each = " and ".join(f"searched like ($6::text[])[{place}]" for place in range(1, len(best) + 1))
+            each = " and ".join(f"searched like ($8::text[])[{place}]" for place in range(1, len(best) + 1))
             return Older(_INDEXED.format(each_word=each), extra=(best,))
     latest = _LATEST_OF.format(narrowed=" and ".join(narrowed) or "true", rows=DEEPER + 1)
-    size = await connection.fetchval(_SIZE.format(source=latest), *asked[:4])
+    size = await connection.fetchval(_SIZE.format(source=latest), *asked)
     return Older(latest, is_whole=size <= DEEPER)
 
 

@@ -97,6 +97,8 @@ async def test_queue_company_and_time_narrow_what_is_found(jobs: tuple[OwnConnec
     assert await found(reader, company="salon") == {ids["held"]: "held"}
     assert await found(reader, held_only=True) == {ids["held"]: "held"}
     assert await found(reader, since=datetime.now(UTC) + timedelta(minutes=1)) == {}
+    assert await found(reader, until=datetime.now(UTC) - timedelta(minutes=1)) == {}
+    assert await found(reader, entrypoint="webhooks.b") == {ids["done"]: "done"}
     with pytest.raises(NoSuchCompany):
         await found(reader, company="nobody")
 

@@ -19,6 +19,8 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     find.add_argument("text", nargs="*", metavar="WORD", help="stands in type, error or payload; a number is an id too")
     find.add_argument("--queue", choices=QUEUES)
     find.add_argument("--company", metavar="SLUG")
+    find.add_argument("--type", metavar="TYPE", help="of exactly this job type")
+    find.add_argument("--before", type=span, metavar="SPAN", help="longer ago than this")
     find.add_argument("--since", type=span, metavar="SPAN", help="such as 30m, 2h, 3d")
     find.add_argument("--held", action="store_true", help="only jobs that are or were held")
     find.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default 50, most 1000)")
@@ -32,7 +34,9 @@ def _find(system: System, args: argparse.Namespace) -> int:
         text=" ".join(args.text),
         queue=named_queue(args),
         company=args.company,
+        entrypoint=args.type,
         since=None if args.since is None else datetime.now(UTC) - args.since,
+        until=None if args.before is None else datetime.now(UTC) - args.before,
         held_only=args.held,
     )
     limit = max(1, min(args.limit, 1_000))
