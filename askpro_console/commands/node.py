@@ -22,6 +22,7 @@ from backend.domain.vocabulary import QueueName
 
 if TYPE_CHECKING:
     from backend.postgres.pools import Connection
+    from backend.services.fleet.orders import Ended
     from backend.services.operating.audit import By
     from backend.watch.snapshots import FleetSnapshot, NodeRow, OrderRow
 
@@ -272,8 +273,7 @@ def _stop(system: System, args: argparse.Namespace) -> int:
 def _order(system: System, args: argparse.Namespace, action: str, question: str) -> int:
     """Give the order, and wait until the node has taken it up."""
     from backend.domain.vocabulary import NodeOrder, OrderState
-    from backend.postgres.address import Role
-    from backend.services.fleet.orders import became, order
+    from backend.services.fleet.orders import order
 
     number = 0
 
@@ -284,24 +284,39 @@ def _order(system: System, args: argparse.Namespace, action: str, question: str)
     told = _change(system, args, question, give, "")
     if told.is_dry_run:
         return _tell(told, args)
-    end = time.monotonic() + ANSWER_S
-    while True:
-        ended = with_database(system, Role.CONSOLE, "askpro-node", lambda connection: became(connection, number))
-        state = ended.state if ended is not None else OrderState.EXPIRED
-        if state is not OrderState.WAITING:
-            break
-        if time.monotonic() > end:
-            raise Refused(
-                f"{args.node} has not taken the order up within {ANSWER_S:.0f} s.",
-                "Its publisher may be down: `askpro node ls`, or `askpro status` there.",
-            )
-        time.sleep(LOOK_S)
+    ended = _ended(system, args.node, number)
+    state = ended.state if ended is not None else OrderState.EXPIRED
     detail = ended.detail if ended is not None else ""
     if state is not OrderState.DONE:
         raise Refused(f"{args.node} did not do it: {detail or state}.")
     what = args.process or "the node"
     done = f"{what} on {args.node} drains and starts afresh." if action == "restart" else f"{args.node} stops."
     return _tell(msgspec.structs.replace(told, done=done, order=number, state=state.value), args)
+
+
+def _ended(system: System, node: str, number: int) -> Ended | None:
+    """What became of an order; None when it is not known any more. Raises Refused when the node does not take it up."""
+    from backend.domain.vocabulary import OrderState
+    from backend.postgres.address import Role
+    from backend.services.fleet.orders import became
+
+    end = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            ended = with_database(system, Role.CONSOLE, "askpro-node", lambda connection: became(connection, number))
+        except Refused:
+            # It may be the database that starts afresh.
+            if time.monotonic() > end:
+                raise
+        else:
+            if ended is None or ended.state is not OrderState.WAITING:
+                return ended
+            if time.monotonic() > end:
+                raise Refused(
+                    f"{node} has not taken the order up within {ANSWER_S:.0f} s.",
+                    "Its publisher may be down: `askpro node ls`, or `askpro status` there.",
+                )
+        time.sleep(LOOK_S)
 
 
 def _scale(system: System, args: argparse.Namespace) -> int:

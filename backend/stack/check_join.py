@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 TRY_AGAIN_S = 0.5
 
+MISSED_S = 3.0
+"""Who has been silent for so long missed a beat, and may be gone: worth waiting for."""
+
 CONNECTIONS = 50
 """What a node takes of the database's connections at most, consoles and commands included."""
 
@@ -59,12 +62,19 @@ async def check(question: Question) -> str:
     import asyncpg
 
     from backend.postgres.pools import DATABASE_ERRORS
+    from backend.services.fleet.registry import NameTaken
 
     join = question.join
     end = time.monotonic() + question.wait_s
     while True:
         try:
             return await _look(question)
+        except NameTaken as taken:
+            # A home that came back under another host name after a crash: its own last beat is soon too old.
+            if taken.silent_s < MISSED_S or time.monotonic() + TRY_AGAIN_S > end:
+                raise Unfit(
+                    str(taken), "Set another one: `stack.node` in the settings, or ASKPRO_STACK_NODE."
+                ) from taken
         except asyncpg.InvalidPasswordError as refused:
             raise Unfit(f"The database at {join.where} refuses this node's passwords: {refused}.", INVITE) from refused
         except asyncpg.InvalidAuthorizationSpecificationError as refused:
@@ -87,13 +97,13 @@ async def check(question: Question) -> str:
 
 
 async def _look(question: Question) -> str:
-    """One look. Raises Unfit, and the database's errors."""
+    """One look. Raises Unfit, NameTaken, and the database's errors."""
     import asyncpg
 
     from backend.postgres.address import Role
     from backend.postgres.migrate import MigrationError, pending
     from backend.postgres.pools import connect
-    from backend.services.fleet.registry import NameTaken, Self, claim
+    from backend.services.fleet.registry import Self, claim
 
     for role in NEEDED:
         connection = await connect(question.join.address, role, application="askpro-join")
@@ -121,8 +131,6 @@ async def _look(question: Question) -> str:
             ) from error
         except asyncpg.UndefinedTableError as error:
             raise Unfit(f"The database at {question.join.where} is none of askpro's: {error}.", INVITE) from error
-        except NameTaken as taken:
-            raise Unfit(str(taken), "Set another one: `stack.node` in the settings, or ASKPRO_STACK_NODE.") from taken
         finally:
             connection.terminate()
     return f"found at {question.join.where}" + await _cache(question.join.valkey_url)

@@ -301,6 +301,9 @@ async def test_a_node_that_fits_takes_its_name_and_one_that_does_not_says_why(
     taken = await refusal(join)
     assert "a node named node-9 already, at shed:/nine" in str(taken)
     assert "stack.node" in taken.hint
+    # One that missed beats may be gone for good: that is waited for.
+    await worker.execute("update nodes set seen_at = now() - interval '5.8 s'")
+    await check(Question(join=join, node="node-9", home="box:/other", version="0.1.0", wait_s=20.0))
     await worker.execute("update nodes set left_at = now()")
     found = await check(Question(join=join, node="node-9", home="box:/nine", version="0.1.0", wait_s=0.0))
     assert found == f"found at {database.host}"

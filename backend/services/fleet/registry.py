@@ -27,6 +27,7 @@ class NameTaken(Exception):
             " two nodes need two names."
         )
         self.home = home
+        self.silent_s = silent_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
