@@ -182,15 +182,17 @@ class Plan:
     def lanes(self, room: int, running: Callable[[], Iterable[str]]) -> list[tuple[tuple[str, ...], int]]:
         """What to look for with room for so many jobs: job types and how many of them; `running` names those at work.
 
-        Nearly always one lane with everything.
+        Nearly always one lane with everything. Those on a ramp come first, else the others would leave no room.
         """
-        lanes = [(self.types, room)] if self.types else []
+        lanes = []
         if self.ramped:
             busy = list(running())
             for types, most in self.ramped:
                 free = min(room, most - sum(entrypoint in types for entrypoint in busy))
                 if free > 0:
                     lanes.append((tuple(sorted(types)), free))
+        if self.types:
+            lanes.append((self.types, room))
         return lanes
 
 

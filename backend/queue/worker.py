@@ -281,7 +281,8 @@ class Worker:
             is_more = False
             try:
                 for types, most in self._gate.plan().lanes(wanted, self._types_at_work):
-                    is_more |= await self._take(most, types)
+                    if (fitting := min(most, self._free())) > 0:
+                        is_more |= await self._take(fitting, types)
             except TRANSIENT as error:
                 await patience.wait(error)
                 continue

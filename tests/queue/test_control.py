@@ -63,7 +63,7 @@ def test_jobs_that_need_a_paused_provider_are_not_taken_and_come_back_on_its_ram
     assert control.held_open(NOW - 1) == {"calcom": NOW}
     plan = control.plan(WORK, NOW + 1)
     assert plan.ramped == ((frozenset({SYNC, RECONCILE}), 2),)
-    assert plan.lanes(5, lambda: [SYNC, OWN]) == [((OWN, OTHER), 5), ((RECONCILE, SYNC), 1)]
+    assert plan.lanes(5, lambda: [SYNC, OWN]) == [((RECONCILE, SYNC), 1), ((OWN, OTHER), 5)]
     assert plan.lanes(5, lambda: [SYNC, RECONCILE]) == [((OWN, OTHER), 5)]
     assert control.held_open(NOW + 1) == {}
 

@@ -77,7 +77,8 @@ async def at_the_bench(
     """A worker that hears of everything by the bell: it does not look by itself."""
     bench = Bench(connection)
     handlers: dict[str, Handler] = dict.fromkeys(types or ("webhooks.a",), bench.handle)
-    deaf = replace(config, look_s=NEVER_S)
+    patient = replace(QUICK, queue=config.queue, timeout_s=60.0)
+    deaf = replace(config, look_s=NEVER_S, policy=patient)
     async with working(deaf, handlers, dict.fromkeys(elsewhere, bench.handle)) as bench.worker:
         await asyncio.wait_for(bench.worker._doorbell.listening.wait(), 10)
         yield bench
@@ -129,8 +130,8 @@ async def test_a_paused_queue_takes_nothing_and_goes_on_when_it_is_resumed(
         assert await bench.in_force("paused") == ["queue webhooks"]
         await put(connection, *[job("webhooks.a") for _ in range(20)])
         await bench.working_on(1)
-        await resume(connection, ANNA, PauseKind.QUEUE, "webhooks", ramp_s=80)
-        # A tenth of its slots in the first seconds, rounded up.
+        await resume(connection, ANNA, PauseKind.QUEUE, "webhooks", ramp_s=8_000)
+        # One slot for a long while.
         bench.end(1)
         await bench.working_on(1)
         await connection.execute("update pauses set ramp_s = 0")
@@ -310,3 +311,22 @@ async def test_what_is_in_force_stays_so_while_nothing_can_be_read(
         assert await connection.fetchval(ended) >= 6
         bench.end(1)
         await bench.working_on(3)
+
+
+async def test_a_job_type_on_its_ramp_has_its_share_of_the_slots_and_never_more_than_all_are_taken(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    await connection.execute(
+        """insert into pauses (kind, name, paused_by, paused_at, resumed_by, resumed_at, ramp_s)
+           values ('job_type', 'webhooks.b', 'anna', now() - interval '2 h', 'anna', now() - interval '50 min', 13000)"""
+    )
+    async with at_the_bench(config_for(database), connection, "webhooks.a", "webhooks.b") as bench:
+        await put(connection, *[job(kind) for kind in ("webhooks.a", "webhooks.b") for _ in range(10)])
+        await bench.working_on(QUICK.concurrency)
+        kinds = Counter(context.entrypoint for context in bench.at_work)
+        assert kinds == {"webhooks.a": 6, "webhooks.b": 2}
+        bench.end(16)
+        await until(lambda: asyncio.sleep(0, bench.done["webhooks.a"] == 10), "all of the other type are done")
+        await bench.working_on(2)
+        assert bench.done["webhooks.b"] == 6
