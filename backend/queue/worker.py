@@ -21,11 +21,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from backend.domain.vocabulary import RunOutcome
-from backend.postgres.address import Role
-from backend.postgres.pools import Connection, Pool, open_pool
+from backend.postgres.pools import Connection, Pool
 from backend.providers.clients import ProviderConfig, Providers
 from backend.queue.claims import Claim, Claims
 from backend.queue.completions import Completions
+from backend.queue.connections import worker_pool
 from backend.queue.context import Handler, JobContext
 from backend.queue.control import Control, ControlUnreadable, Work, moved_name, read_control
 from backend.queue.doorbell import Doorbell
@@ -132,9 +132,8 @@ class Worker:
         """Work until `stop` is set, then drain. Calls `ready` when it takes jobs."""
         self._trouble = asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as stack:
-            engine_pool = await self._pool(stack, "engine", ENGINE_CONNECTIONS)
-            self._engine_pool = engine_pool
-            self._job_pool = await self._pool(stack, "jobs", JOB_CONNECTIONS)
+            self._engine_pool = engine_pool = await worker_pool(self._config, stack, "engine", ENGINE_CONNECTIONS)
+            self._job_pool = await worker_pool(self._config, stack, "jobs", JOB_CONNECTIONS)
             self._notices = Notices(self._config.valkey_url) if self._config.valkey_url else None
             if self._notices is not None:
                 stack.push_async_callback(self._notices.aclose)
@@ -179,20 +178,6 @@ class Worker:
                 for task in background:
                     task.cancel()
                 await asyncio.wait(background, timeout=1.0)
-
-    async def _pool(self, stack: AsyncExitStack, purpose: str, size: int) -> Pool:
-        pool = await insist(
-            "opening connections",
-            lambda: open_pool(
-                self._config.postgres,
-                Role.WORKER,
-                application=f"askpro {self._config.queue} {purpose}",
-                size=size,
-                min_size=size,
-            ),
-        )
-        stack.callback(pool.terminate)
-        return pool
 
     async def _warm(self, engine_pool: Pool, roster: Roster) -> None:
         """Use each connection once, so that the first jobs don't wait for types to be looked up and plans be made."""

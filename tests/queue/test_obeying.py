@@ -319,7 +319,7 @@ async def test_a_job_type_on_its_ramp_has_its_share_of_the_slots_and_never_more_
     connection = await open_connection(Role.WORKER)
     await connection.execute(
         """insert into pauses (kind, name, paused_by, paused_at, resumed_by, resumed_at, ramp_s)
-           values ('job_type', 'webhooks.b', 'anna', now() - interval '2 h', 'anna', now() - interval '50 min', 13000)"""
+           values ('job_type', 'webhooks.b', 'a', now() - interval '2 h', 'a', now() - interval '50 min', 13000)"""
     )
     async with at_the_bench(config_for(database), connection, "webhooks.a", "webhooks.b") as bench:
         await put(connection, *[job(kind) for kind in ("webhooks.a", "webhooks.b") for _ in range(10)])
