@@ -11,7 +11,7 @@ import logging
 import time
 
 from backend.domain.balancing import COOLDOWN_S, UNKNOWN_RUN_S, Load, Shift, decide, loads_by_node
-from backend.domain.vocabulary import PauseKind
+from backend.domain.vocabulary import BreakerState, PauseKind
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import DATABASE_ERRORS, connect
 from backend.queue.policies import BUILT_IN, Policies
@@ -139,7 +139,7 @@ def _run_s(kind: JobTypeRow) -> float:
 
 
 def _may_start(kind: JobTypeRow, snapshot: QueuesSnapshot, policies: Policies) -> bool:
-    """More slots are of no use to jobs whose type or provider is paused."""
+    """More slots are of no use to jobs whose type or provider is paused, or whose provider does not answer."""
     paused = paused_now(snapshot.pauses)
     if kind.entrypoint in paused[PauseKind.JOB_TYPE]:
         return False
@@ -147,4 +147,7 @@ def _may_start(kind: JobTypeRow, snapshot: QueuesSnapshot, policies: Policies) -
         provider = policies.job(kind.entrypoint).provider
     except (ValueError, KeyError):
         return True
-    return provider is None or provider.value not in paused[PauseKind.PROVIDER]
+    if provider is None:
+        return True
+    silent = {row.provider for row in snapshot.providers if row.breaker == BreakerState.OPEN}
+    return provider.value not in paused[PauseKind.PROVIDER] | silent

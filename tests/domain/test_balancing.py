@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.domain.balancing import MOST, NEED_S, Load, applied, decide
+from backend.domain.balancing import COOLDOWN_S, MOST, NEED_S, Load, applied, decide
 
 FLOORS = {"webhooks": (10, 30, 60), "appointments": (15, 15, 30), "default": (5, 20, 40), "notifications": (2, 10, 20)}
 """Floor, base, ceiling."""
@@ -146,6 +147,37 @@ def test_a_flood_of_webhooks_borrows_from_idle_queues_but_not_from_appointments(
     first = decide(queues)
     assert "webhooks" in first[0].why
     assert "50,000 wait" in first[0].why
+
+
+def test_a_flood_beside_steady_work_is_lent_to_once_and_given_back_once() -> None:
+    """A minute of flood, minutes of rest, with the other queues at their usual work that comes and goes."""
+    queues = {
+        queue: Load(queue=queue, node="n1", slots=base, floor=floor, base=base, ceiling=ceiling, work_s=0.0)
+        for queue, (floor, base, ceiling) in FLOORS.items()
+    }
+    run_s = {"webhooks": 0.3, "appointments": 0.1, "default": 0.8, "notifications": 0.5}
+    waiting = dict.fromkeys(queues, 0.0)
+    slots: dict[str, list[int]] = {queue: [load.slots] for queue, load in queues.items()}
+    shifted = -99
+    for second in range(600):
+        for queue, load in queues.items():
+            # Half of what its own slots manage, in gusts; a flood of five times as much in the first minute.
+            usual = 0.5 * load.base / run_s[queue] * (2 if second % 4 < 2 else 0)
+            flood = 2.5 * load.base / run_s[queue] if queue == "webhooks" and second < 60 else 0.0
+            waiting[queue] = max(0.0, waiting[queue] + usual + flood - load.slots / run_s[queue])
+            queues[queue] = replace(load, work_s=waiting[queue] * run_s[queue], ready=int(waiting[queue]))
+        if second - shifted >= COOLDOWN_S and (shifts := decide(tuple(queues.values()))):
+            queues = {load.queue: load for load in applied(tuple(queues.values()), shifts)}
+            shifted = second
+        for queue, load in queues.items():
+            slots[queue].append(load.slots)
+    assert max(slots["webhooks"]) >= 45
+    assert set(slots["appointments"]) == {15}
+    for queue, seen in slots.items():
+        steps = [after - before for before, after in pairwise(seen) if after != before]
+        turns = sum((one > 0) != (other > 0) for one, other in pairwise(steps))
+        assert turns <= 1, f"{queue} goes to and fro: {steps}"
+        assert seen[-1] == queues[queue].base
 
 
 def test_a_queue_that_clears_at_once_gets_nothing() -> None:

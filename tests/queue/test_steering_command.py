@@ -8,8 +8,10 @@ from typing import Any, cast
 import pytest
 
 from askpro_console.operator_name import operator_name
+from backend.domain.vocabulary import PauseKind
 from backend.postgres.address import PostgresAddress
 from backend.queue.port import JobQueue, NewJob
+from backend.services.operating.obeying import pause_obeyed
 from tests.databases import OpenConnection, OwnConnection
 from tests.home import Shell, settle_home
 from tests.watch.scenery import company_scenery
@@ -25,10 +27,8 @@ def askpro_queue(
 
 @pytest.fixture
 async def worker(open_connection: OpenConnection) -> OwnConnection:
-    """Two workers; three jobs of a company and one of nobody's that wait, one that runs."""
+    """Three jobs of a company and one of nobody's that wait, one that runs."""
     scenery = await company_scenery(open_connection)
-    for queue, slots in (("webhooks", 30), ("default", 20)):
-        await scenery.worker_row(queue, concurrency=slots)
     for _ in range(3):
         await scenery.job(payload={"subject": "call_bad"})
     await JobQueue().enqueue(scenery.worker, [NewJob("default.calendar_sync", b"{}")])
@@ -95,15 +95,30 @@ async def test_a_pause_tells_what_it_touches_before_and_who_why_until_after(
     assert "no provider" in await askpro_queue("breaker", "calcon", code=1)
 
 
-async def test_slots_are_said_within_the_policy_and_given_back(askpro_queue: Shell, worker: OwnConnection) -> None:
+async def live(worker: OwnConnection, **slots: int) -> None:
+    """A live worker of each of these queues, which tells that it has so many slots."""
+    await worker.execute("delete from workers")
+    await worker.executemany(
+        "insert into workers (id, node, queue, pid, version, concurrency, in_force)"
+        " values (gen_random_uuid(), 'node-1', $1, 1, '0', $2, jsonb_build_object('slots', $2::int))",
+        list(slots.items()),
+    )
+
+
+async def test_slots_are_said_within_the_policy_and_given_back_and_it_is_told_who_obeys(
+    askpro_queue: Shell, worker: OwnConnection
+) -> None:
+    await live(worker, webhooks=30, default=20)
     assert "Would give webhooks 40 slots (now 30 on node-1)" in await askpro_queue(
         "scale", "webhooks", "40", "--dry-run"
     )
     for wrong, code in (("61", 1), ("0", 1), ("many", 2)):
         assert "slots" in await askpro_queue("scale", "webhooks", wrong, "--yes", code=code)
     assert "No worker" in await askpro_queue("scale", "webhooks", "40", "--node", "nowhere", "--yes", code=1)
+    await live(worker, webhooks=40, default=20)
     scaled = await read(askpro_queue, "scale", "webhooks", "40", "--node", "node-1", "--reason", "monday", "--yes")
     assert (scaled["before"], scaled["after"], scaled["is_pinned"]) == (30, 40, True)
+    assert (scaled["obeyed"]["workers"], scaled["obeyed"]["obeying"]) == (1, 1)
     balance = await read(askpro_queue, "balance")
     assert [(row["queue"], row["slots"], row["is_pinned"]) for row in balance["slots"]] == [
         ("webhooks", 40, True),
@@ -114,8 +129,23 @@ async def test_slots_are_said_within_the_policy_and_given_back(askpro_queue: She
     assert "follow the load" in await askpro_queue("balance")
     assert "balancing is off" in await askpro_queue("balance", "off", "--reason", "measuring", "--yes")
     assert not (await read(askpro_queue, "balance"))["is_on"]
-    assert "30 slots by its policy" in await askpro_queue("scale", "webhooks", "auto", "--node", "node-1", "--yes")
+    await live(worker, webhooks=30, default=20)
+    assert "30 slots by its policy. The worker obeys" in await askpro_queue(
+        "scale", "webhooks", "auto", "--node", "node-1", "--yes"
+    )
     assert [action for action, _, _ in await record(worker)] == ["slots.pin", "balancing.off", "slots.unpin"]
+
+    await worker.execute("update workers set in_force = '{\"paused\": [\"company nord\"]}' where queue = 'webhooks'")
+
+    async def obeyed(kind: PauseKind, name: str, *, paused: bool) -> str:
+        return str(await pause_obeyed(worker, kind, name, paused=paused, patience_s=0.0))
+
+    assert "Only 1 of 2 workers obey" in await obeyed(PauseKind.COMPANY, "nord", paused=True)
+    assert "Only 1 of 2 workers obey" in await obeyed(PauseKind.COMPANY, "nord", paused=False)
+    assert "The worker obeys" in await obeyed(PauseKind.QUEUE, "default", paused=False)
+    assert "Only 0 of 1 workers" in await obeyed(PauseKind.QUEUE, "default", paused=True)
+    assert "No worker" in await obeyed(PauseKind.NODE, "elsewhere", paused=True)
+    assert "No worker" in await obeyed(PauseKind.SCHEDULE, "default.retention", paused=True)
 
 
 async def test_a_quarantine_tells_how_many_wait_and_is_lifted(askpro_queue: Shell, worker: OwnConnection) -> None:

@@ -15,7 +15,7 @@ from backend.services.operating.audit import By
 from backend.watch.balancer import Balancer, loads_of
 from backend.watch.collect import Sources, queues
 from backend.watch.connection import Connection
-from backend.watch.snapshots import PauseRow, QueuesSnapshot
+from backend.watch.snapshots import PauseRow, ProviderRow, QueuesSnapshot
 from tests.watch.samples import SAMPLES
 from tests.watch.scenery import Scenery
 
@@ -123,5 +123,10 @@ def test_slots_do_not_go_where_jobs_may_not_start() -> None:
     assert work(pauses=paused("node", "n1")) == []
     assert work(slots=(msgspec.structs.replace(slot, is_pinned=True),)) == [("n1", 200.0, True)]
     assert work(job_types=(msgspec.structs.replace(kind, run_p50_s=None),)) == [("n1", 100.0, False)]
+    sync = msgspec.structs.replace(kind, entrypoint="default.calendar_sync")
+    down = ProviderRow(provider="calcom", breaker="open", since_s=9.0, calls=9, failures=9, p99_s=None)
+    assert work(job_types=(sync,), providers=(down,)) == [("n1", 0.0, False)]
+    assert work(job_types=(sync,), pauses=paused("provider", "calcom")) == [("n1", 0.0, False)]
+    assert work(job_types=(sync,)) == [("n1", 200.0, False)]
     second = msgspec.structs.replace(slot, node="n2", slots=10)
     assert work(slots=(slot, second)) == [("n1", 150.0, False), ("n2", 50.0, False)]

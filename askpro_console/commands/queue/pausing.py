@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from askpro_console.commands.queue.at_queue import acting, at_queue
 from askpro_console.commands.queue.steering import (
     Would,
@@ -24,6 +26,7 @@ from askpro_console.terminal import harmless
 from backend.domain.vocabulary import PauseKind
 
 if TYPE_CHECKING:
+    from backend.services.operating.obeying import Obeyed
     from backend.services.operating.pauses import Pause, Resumed
 
 
@@ -55,6 +58,7 @@ def _pause(system: System, args: argparse.Namespace) -> int:
 def pause_subject(system: System, args: argparse.Namespace, kind: PauseKind, name: str) -> int:
     """Pause what was named, or tell what that would touch."""
     from backend.services.operating.blast import in_words
+    from backend.services.operating.obeying import pause_obeyed
     from backend.services.operating.pauses import pause
 
     of, blast = subject_and_blast(system, kind, name)
@@ -80,12 +84,13 @@ def pause_subject(system: System, args: argparse.Namespace, kind: PauseKind, nam
             policies=system.loaded.policies,
         ),
     )
+    obeyed = at_queue(system, lambda connection: pause_obeyed(connection, kind, name))
     if args.json:
-        print_json(paused)
+        print_json({**msgspec.to_builtins(paused), "obeyed": obeyed})
         return 0
     changed = "was paused already; reason and end are as you said" if paused.is_changed else "is paused"
     end = f" until {clock(paused.until)}" if paused.until else ""
-    print(f"{str(of).capitalize()} {changed}{end}. {in_words(blast)}")
+    print(f"{str(of).capitalize()} {changed}{end}. {in_words(blast)}{_obeyed(obeyed)}")
     if paused.until is None:
         print("It ends when somebody resumes it; --until 30m lets it end by itself.")
     return 0
@@ -104,6 +109,7 @@ def _resume(system: System, args: argparse.Namespace) -> int:
 def resume_subject(system: System, args: argparse.Namespace, kind: PauseKind, name: str) -> int:
     """End the pause of what was named, or tell what that would touch."""
     from backend.services.operating.blast import in_words
+    from backend.services.operating.obeying import pause_obeyed
     from backend.services.operating.pauses import resume
 
     of, blast = subject_and_blast(system, kind, name)
@@ -118,11 +124,17 @@ def resume_subject(system: System, args: argparse.Namespace, kind: PauseKind, na
         system,
         lambda connection, by: resume(connection, by, kind, name, ramp_s=seconds(args.ramp), reason=args.reason),
     )
+    obeyed = at_queue(system, lambda connection: pause_obeyed(connection, kind, name, paused=False))
     if args.json:
-        print_json(resumed)
+        print_json({**msgspec.to_builtins(resumed), "obeyed": obeyed})
     else:
-        print(told(resumed, str(of)))
+        print(f"{told(resumed, str(of))}{_obeyed(obeyed)}")
     return 0
+
+
+def _obeyed(obeyed: Obeyed) -> str:
+    """Nothing where it concerns no worker."""
+    return f" {obeyed}" if obeyed.workers else ""
 
 
 def told(resumed: Resumed, of: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askpro_console.commands.queue.at_queue import QUEUES, acting
+from askpro_console.commands.queue.at_queue import QUEUES, acting, at_queue
 from askpro_console.commands.queue.steering import add_changing, queues_now, subject_and_blast
 from askpro_console.printed import agree, clock, print_json, print_table
 from askpro_console.refusal import Refused, WrongUsage
@@ -80,6 +80,7 @@ def _scale(system: System, args: argparse.Namespace) -> int:
 
 
 def _do_scale(system: System, args: argparse.Namespace, slots: int | None, of: str) -> int:
+    from backend.services.operating.obeying import slots_obeyed
     from backend.services.operating.slots import scale, unpin
 
     policies = system.loaded.policies
@@ -97,13 +98,14 @@ def _do_scale(system: System, args: argparse.Namespace, slots: int | None, of: s
                 connection, by, args.queue, slots, node=args.node, reason=args.reason, policies=policies
             ),
         )
+    obeyed = at_queue(system, lambda connection: slots_obeyed(connection, args.queue, args.node, scaled.after))
     if args.json:
-        print_json(scaled)
+        print_json({**msgspec.to_builtins(scaled), "obeyed": obeyed})
     elif scaled.is_pinned:
-        print(f"{of.capitalize()}: {scaled.before} → {scaled.after} slots. The balancer leaves them alone.")
+        print(f"{of.capitalize()}: {scaled.before} → {scaled.after} slots. {obeyed} The balancer leaves them alone.")
         print(f"`askpro queue scale {args.queue} auto{f' --node {args.node}' if args.node else ''}` gives them back.")
     else:
-        print(f"{of.capitalize()}: {scaled.before} → {scaled.after} slots by its policy. The balancer may shift them.")
+        print(f"{of.capitalize()}: {scaled.before} → {scaled.after} slots by its policy. {obeyed}")
     return 0
 
 
