@@ -93,6 +93,8 @@ def preview_lines(preview: Preview, action: str, width: int) -> Iterable[Line]:
         yield fact("Would skip", Piece(text, Tone.WARN), width=width)
     for paused in preview.queue_paused[:3]:
         yield fact("Paused", Piece(f"▲ {paused}: they would wait until it is resumed", Tone.WARN), width=width)
+    for quarantine in preview.quarantined[:3]:
+        yield fact("Quarantine", Piece(f"▲ {quarantine} may hold them again", Tone.WARN), width=width)
 
 
 def progress_lines(stand: Stand, width: int) -> Iterable[Line]:

@@ -128,6 +128,11 @@ class Replacement:
     """None: the held one's."""
 
 
+async def lock_held(connection: Connection, job_ids: Sequence[int]) -> None:
+    """Let nobody else decide about these jobs until the transaction ends; in the order in which everybody does."""
+    await connection.execute(_LOCK, list(job_ids))
+
+
 async def retry_held(connection: Connection, job_ids: Sequence[int], *, by: str) -> list[int]:
     """Queue held jobs again, with all their attempts; their deliveries count as accepted again.
 
@@ -153,7 +158,7 @@ async def replace_held(
     waits. A delivery counts as accepted again while the new job is about it, else as ignored.
     """
     ids = [replacement.job_id for replacement in replacements]
-    await connection.execute(_LOCK, ids)
+    await lock_held(connection, ids)
     rows = await connection.fetch(
         _REPLACE,
         ids,
@@ -173,7 +178,7 @@ async def _decide(
     connection: Connection, statement: str, job_ids: Sequence[int], by: str, state: InboxState
 ) -> list[int]:
     ids = list(job_ids)
-    await connection.execute(_LOCK, ids)
+    await lock_held(connection, ids)
     rows = await connection.fetch(statement, ids, by)
     await _move_deliveries(connection, rows, state)
     return [row["id"] for row in rows]

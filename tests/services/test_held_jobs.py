@@ -34,9 +34,16 @@ async def test_all_that_match_are_retried_in_batches_and_the_record_says_so(
     await hold(worker, 250)
     await hold(worker, 5, cause="cause-2")
     told: list[Progress] = []
-    assert (await preview(console, CAUSE)).matched == 250
+    for statement in (
+        "insert into pauses (kind, name, paused_by) values ('queue', 'webhooks', 'anna'), ('queue', 'default', 'anna')",
+        "insert into quarantines (entrypoint, contains, made_by) values ('webhooks.a', 'x', 'anna')",
+    ):
+        await worker.execute(statement)
+    would = await preview(console, CAUSE)
+    assert (would.matched, would.queue_paused) == (250, ("queue webhooks",))
+    assert would.quarantined == ("quarantine 1 of webhooks.a",)
     result = await run_bulk(
-        worker_at(database), ANNA, BulkAction.RETRY, CAUSE, reason="calendar is back", on_progress=told.append
+        worker_at(database), ANNA, BulkAction.RETRY, CAUSE, reason="calendar\n is back", on_progress=told.append
     )
     assert (result.state, result.matched, result.done, result.skipped) == (BulkState.DONE, 250, 250, 0)
     assert [progress.done for progress in told] == [0, 100, 200, 250, 250]

@@ -170,6 +170,7 @@ def _print_preview(would: Preview, action: BulkAction) -> None:
         facts += [
             ("calls", ", ".join(would.providers)),
             ("paused", f"{', '.join(would.queue_paused)}: they will wait" if would.queue_paused else ""),
+            ("quarantine", f"{', '.join(would.quarantined)}: may hold them again" if would.quarantined else ""),
             ("ahead", f"{would.ahead:,} jobs wait there already" if would.ahead else ""),
             ("skipped", f"{would.would_skip:,} of which an equal one waits already" if would.would_skip else ""),
         ]

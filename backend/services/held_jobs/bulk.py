@@ -22,11 +22,12 @@ import asyncpg
 
 from backend.domain.vocabulary import BulkAction, BulkState, QueueName
 from backend.postgres.pools import DATABASE_ERRORS, Connection
+from backend.queue.failures import storable
 from backend.queue.held import discard_held, retry_held
 from backend.services.held_jobs.moving import move_held
 from backend.services.held_jobs.recorded import FELL_SILENT, ask_cancel, give_up_silent
 from backend.services.held_jobs.selecting import HeldFilter, company_id_of, conditions
-from backend.services.operating.audit import By, record
+from backend.services.operating.audit import By, kept_reason, record
 from backend.services.operating.refusals import NotPossible
 
 __all__ = ["BulkResult", "Progress", "ask_cancel", "run_bulk"]
@@ -194,7 +195,7 @@ async def run_bulk(
         action=action,
         held=held,
         per_s=per_s,
-        reason=reason,
+        reason=kept_reason(storable(reason)),
         queue=queue,
         on_progress=on_progress,
         stop=stop or asyncio.Event(),

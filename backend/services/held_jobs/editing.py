@@ -8,7 +8,7 @@ import msgspec
 
 from backend.domain.vocabulary import HeldState, JobOrigin
 from backend.postgres.pools import Connection
-from backend.queue.held import Replacement, replace_held
+from backend.queue.held import Replacement, lock_held, replace_held
 from backend.services.operating.audit import By, record
 from backend.services.operating.refusals import NotPossible
 
@@ -19,7 +19,7 @@ _HELD = """
 select h.state, h.company_id, coalesce(j.payload, h.payload, '') as payload, coalesce(j.entrypoint, h.entrypoint)
            as entrypoint
 from held_jobs h left join pgqueuer j on j.id = h.job_id
-where h.job_id = $1 for update of h
+where h.job_id = $1
 """
 
 
@@ -32,6 +32,7 @@ async def edit_and_retry(
     JSON must be JSON. Needs the worker's role and an open transaction. Raises NotPossible, and asyncpg's
     UniqueViolationError when an equal job is put in at the same moment.
     """
+    await lock_held(connection, [job_id])
     row = await connection.fetchrow(_HELD, job_id)
     if row is None or row["state"] != HeldState.HELD:
         became = "is not known" if row is None else f"was {row['state']}"

@@ -13,6 +13,7 @@ import msgspec
 from backend.domain.redaction import without_contacts
 from backend.domain.vocabulary import QueueName
 from backend.postgres.pools import Connection
+from backend.queue.failures import storable
 from backend.queue.policies import BUILT_IN
 from backend.queue.search import literal, words_of
 from backend.services.operating.subjects import known_company
@@ -68,7 +69,7 @@ class HeldFilter:
             if value:
                 parts.append(f"{name} {value}")
         if self.text.strip():
-            parts.append(f"with {without_contacts(self.text.strip()[:100])!r}")
+            parts.append(f"with {without_contacts(storable(self.text).strip()[:100])!r}")
         if self.since is not None:
             parts.append(f"held since {self.since:%Y-%m-%d %H:%M %Z}")
         if self.until is not None:
@@ -85,7 +86,7 @@ class HeldFilter:
             "entrypoint": self.entrypoint,
             "fingerprint": self.fingerprint,
             "company": self.company,
-            "text": without_contacts(self.text.strip()) or None,
+            "text": without_contacts(storable(self.text).strip()) or None,
             "since": self.since and self.since.isoformat(),
             "until": self.until and self.until.isoformat(),
             "job_ids": None if self.job_ids is None else list(self.job_ids[:1_000]),
@@ -177,6 +178,11 @@ select json_build_object(
           and (p.kind = 'queue' and p.name in (select queue from grouped)
                or p.kind = 'job_type' and p.name in (select entrypoint from grouped)
                or p.kind = 'company' and p.company_id in (select company_id from grouped))),
+    'quarantines', (select coalesce(json_agg('quarantine ' || q.id || ' of ' || q.entrypoint order by q.id), '[]')
+        from quarantines q
+        where q.lifted_at is null and (q.until is null or q.until > now())
+          and exists (select from grouped g where g.entrypoint = q.entrypoint
+                        and (q.company_id is null or q.company_id = g.company_id))),
     'paused_providers', (select coalesce(json_agg(name), '[]') from pauses
         where kind = 'provider' and resumed_at is null and (until is null or until > now())),
     'would_skip', case when (select jobs from total) <= {COMPARED} then (
@@ -254,6 +260,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """That a retry would call."""
     queue_paused: tuple[str, ...]
     """What of them is paused now, so that a retry would wait: `queue webhooks`, `company salon`, …"""
+    quarantined: tuple[str, ...] = ()
+    """Quarantines of their types, which may hold them again: `quarantine 7 of webhooks.retell_call`."""
     ahead: int
     """Jobs that wait in their queues already; counted to 50,000."""
     deliveries: int
@@ -290,6 +298,7 @@ class Told(msgspec.Struct, frozen=True):
     by_cause: tuple[CauseCount, ...]
     ahead: int
     paused: tuple[str, ...]
+    quarantines: tuple[str, ...]
     paused_providers: tuple[str, ...]
     would_skip: int | None
     sample: tuple[SampleJob, ...]
@@ -324,6 +333,7 @@ async def preview(connection: Connection, held: HeldFilter, *, per_s: float | No
         newest_at=told.newest_at,
         providers=providers,
         queue_paused=(*told.paused, *(f"provider {name}" for name in told.paused_providers if name in providers)),
+        quarantined=told.quarantines,
         ahead=told.ahead,
         deliveries=told.deliveries,
         would_skip=told.would_skip,
