@@ -2,9 +2,11 @@
 
 A durable PostgreSQL of its own, as the product sets it up, with the product's worker, its claims and its counting by
 the minute. Jobs pass through while at most 10,000 wait. After the first 10,000 and then ever so often the worker
-pauses, and 10,000 jobs are taken, started and written off with the same statements one batch after the other: told are
-the time of a dequeue, of all three, and how large the tables are. Nothing is deleted meanwhile that is younger than its
-time, so the engine's log and the runs grow; what they may not do is make a dequeue dearer.
+pauses, and 10,000 jobs are taken, started and written off with the same statements, a batch in the old database and a
+batch in one through which nothing has passed, in turn: what the machine does meanwhile counts for both. Told are the
+times of both, and how large the queue's table is in both while those 10,000 wait, once autovacuum has come. Nothing is
+deleted that is younger than its time, so the engine's log and the runs grow; what they may not do is make a dequeue
+dearer.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import contextlib
 import statistics
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -23,8 +26,8 @@ import msgspec
 import uvloop
 
 from backend.domain.vocabulary import QueueName
-from backend.postgres.address import PostgresAddress, Role
-from backend.postgres.pools import Connection, connect, open_pool
+from backend.postgres.address import PostgresAddress, Role, Superuser
+from backend.postgres.pools import Connection, Pool, connect, open_pool
 from backend.queue.claims import Claims
 from backend.queue.context import JobContext
 from backend.queue.counting import Counting
@@ -32,6 +35,7 @@ from backend.queue.policies import HEARTBEAT_S, POLICIES
 from backend.queue.port import JobQueue, NewJob
 from backend.queue.worker import Worker, WorkerConfig
 from bench.server import durable_server
+from tests.databases import connect_superuser
 
 RESULTS = Path(__file__).parent / "results"
 ENTRYPOINT = "webhooks.nothing"
@@ -45,7 +49,26 @@ PROBE_BATCH = 15
 LIMIT = 1.5
 """Allowed growth."""
 
+DEAD = 2_000
+"""Dead rows after which autovacuum comes, see migration 0015."""
+VACUUM_S = 20.0
+
+PRISTINE = "pristine"
+"""A copy of the database as it is at first."""
+
 TABLES = ("pgqueuer", "pgqueuer_log", "job_runs", "job_minutes")
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one database at one look; times of its batches in milliseconds."""
+
+    dequeue_p50: float
+    dequeue_p95: float
+    all_three_p50: float
+    """Dequeue, note of the start and writing off."""
+    table_mib: float
+    """The queue's table with 10,000 jobs that wait."""
+    indexes_mib: float
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,28 +78,32 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs that had passed through before."""
     passed_per_s: float
     """Since the look before."""
-    dequeue_p50_ms: float
-    dequeue_p95_ms: float
-    all_three_p50_ms: float
-    """Dequeue, note of the start and writing off."""
-    table_mib: float
-    """The queue's table without its indexes."""
-    indexes_mib: float
+    old: Cost
+    fresh: Cost
+    """In the same minute, where nothing has passed through."""
     other_mib: dict[str, float]
     """The other tables with their indexes."""
 
 
-async def size_of(connection: Connection) -> tuple[float, float, dict[str, float]]:
-    """The queue's table, its indexes, and the other tables, MiB."""
+async def sizes_of(connection: Connection) -> dict[str, tuple[float, float]]:
+    """Each table and its indexes, MiB."""
     rows = await connection.fetch(
         "select name, pg_relation_size(name::regclass) as heap, pg_indexes_size(name::regclass) as indexes "
         "from unnest($1::text[]) name",
         TABLES,
     )
-    heaps = {row["name"]: row["heap"] / 2**20 for row in rows}
-    indexes = {row["name"]: row["indexes"] / 2**20 for row in rows}
-    others = {table: heaps[table] + indexes[table] for table in TABLES[1:]}
-    return heaps["pgqueuer"], indexes["pgqueuer"], others
+    return {row["name"]: (row["heap"] / 2**20, row["indexes"] / 2**20) for row in rows}
+
+
+async def vacuumed(connection: Connection) -> None:
+    """Wait until autovacuum has come after the last jobs, as it does within seconds."""
+    end = time.monotonic() + VACUUM_S
+    while time.monotonic() < end:
+        dead = await connection.fetchval("select n_dead_tup from pg_stat_user_tables where relname = 'pgqueuer'")
+        if dead <= DEAD:
+            return
+        await asyncio.sleep(0.2)
+    print(f"autovacuum did not come within {VACUUM_S:.0f} s", flush=True)
 
 
 async def put_in(connection: Connection, count: int) -> None:
@@ -85,36 +112,79 @@ async def put_in(connection: Connection, count: int) -> None:
         await JobQueue().enqueue(connection, [NewJob(ENTRYPOINT, b"{}")] * min(1_000, count - first))
 
 
-async def probe(address: PostgresAddress, connection: Connection, passed: int, passed_per_s: float) -> Probe:
-    """Work jobs off with the worker's own statements, one batch after the other."""
-    await put_in(connection, PROBED)
-    pool = await open_pool(address, Role.WORKER, application="bench probe", size=1, min_size=1)
-    claims = Claims(pool, uuid4(), QueueName.WEBHOOKS, lease_s=HEARTBEAT_S, suspect_from=2)
-    dequeues, all_three = [], []
+class Batches:
+    """Works jobs off in one database, batch by batch, with the worker's own statements."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._claims = Claims(pool, uuid4(), QueueName.WEBHOOKS, lease_s=HEARTBEAT_S, suspect_from=2)
+        self._dequeues: list[float] = []
+        self._all_three: list[float] = []
+        self.sizes: dict[str, tuple[float, float]] = {}
+
+    async def prepare(self) -> None:
+        """Let vacuum come, put the jobs in, and look how large everything is."""
+        async with self._pool.acquire() as connection:
+            await vacuumed(connection)
+            await put_in(connection, PROBED)
+            self.sizes = await sizes_of(connection)
+
+    async def work(self) -> bool:
+        """One batch; whether there was one."""
+        began = time.perf_counter()
+        taken = await self._claims.take(PROBE_BATCH, (ENTRYPOINT,))
+        dequeued = time.perf_counter()
+        if not taken.claims:
+            return False
+        await self._claims.note_starts(taken.claims)
+        await self._claims.done([(claim.job_id, 0.001) for claim in taken.claims])
+        self._dequeues.append(1000 * (dequeued - began))
+        self._all_three.append(1000 * (time.perf_counter() - began))
+        return True
+
+    def cost(self) -> Cost:
+        """Of all batches."""
+        ordered = sorted(self._dequeues)
+        table, indexes = self.sizes["pgqueuer"]
+        return Cost(
+            dequeue_p50=round(statistics.median(ordered), 3),
+            dequeue_p95=round(ordered[int(len(ordered) * 0.95)], 3),
+            all_three_p50=round(statistics.median(self._all_three), 3),
+            table_mib=round(table, 2),
+            indexes_mib=round(indexes, 2),
+        )
+
+
+@contextlib.asynccontextmanager
+async def fresh_database(address: PostgresAddress, superuser: Superuser) -> AsyncIterator[PostgresAddress]:
+    """A database like the old one was at first."""
+    server = await connect_superuser(superuser, "postgres")
+    await server.execute(f"create database fresh template {PRISTINE}")
     try:
-        while True:
-            began = time.perf_counter()
-            taken = await claims.take(PROBE_BATCH, (ENTRYPOINT,))
-            dequeued = time.perf_counter()
-            if not taken.claims:
-                break
-            await claims.note_starts(taken.claims)
-            await claims.done([(claim.job_id, 0.001) for claim in taken.claims])
-            dequeues.append(1000 * (dequeued - began))
-            all_three.append(1000 * (time.perf_counter() - began))
+        yield replace(address, database="fresh")
     finally:
-        await pool.close()
-    heap, indexes, others = await size_of(connection)
-    dequeues.sort()
+        await server.execute("drop database fresh with (force)")
+        await server.close()
+
+
+async def probe(address: PostgresAddress, superuser: Superuser, passed: int, passed_per_s: float) -> Probe:
+    """Work jobs off in the old and in a fresh database, in turn."""
+    async with contextlib.AsyncExitStack() as stack:
+        both = []
+        for database in (address, await stack.enter_async_context(fresh_database(address, superuser))):
+            pool = await open_pool(database, Role.WORKER, application="bench probe", size=1, min_size=1)
+            stack.push_async_callback(pool.close)
+            both.append(Batches(pool))
+            await both[-1].prepare()
+        old, fresh = both
+        while await old.work():
+            await fresh.work()
     return Probe(
         passed=passed,
         passed_per_s=round(passed_per_s, 1),
-        dequeue_p50_ms=round(statistics.median(dequeues), 3),
-        dequeue_p95_ms=round(dequeues[int(len(dequeues) * 0.95)], 3),
-        all_three_p50_ms=round(statistics.median(all_three), 3),
-        table_mib=round(heap, 2),
-        indexes_mib=round(indexes, 2),
-        other_mib={table: round(size, 1) for table, size in others.items()},
+        old=old.cost(),
+        fresh=fresh.cost(),
+        other_mib={table: round(sum(old.sizes[table]), 1) for table in TABLES[1:]},
     )
 
 
@@ -157,8 +227,11 @@ async def keep_counting(address: PostgresAddress) -> None:
         rest_s = max(0.1, (await counting.count(connection)).rest_s)
 
 
-async def measure(address: PostgresAddress, jobs: int, every: int) -> list[Probe]:
+async def measure(address: PostgresAddress, superuser: Superuser, jobs: int, every: int) -> list[Probe]:
     """Let jobs pass, looking at the costs ever so often."""
+    server = await connect_superuser(superuser, "postgres")
+    await server.execute(f"create database {PRISTINE} template {address.database}")
+    await server.close()
     connection = await connect(address, Role.WORKER, application="bench")
     counting = asyncio.create_task(keep_counting(address))
     probes: list[Probe] = []
@@ -168,7 +241,7 @@ async def measure(address: PostgresAddress, jobs: int, every: int) -> list[Probe
             more = FIRST if not probes else min(every, jobs - passed)
             rate = await pass_through(address, connection, more)
             passed += more
-            probes.append(await probe(address, connection, passed, rate))
+            probes.append(await probe(address, superuser, passed, rate))
             passed += PROBED
             print(line(probes[-1]), flush=True)
     finally:
@@ -180,33 +253,36 @@ async def measure(address: PostgresAddress, jobs: int, every: int) -> list[Probe
 
 
 HEAD = (
-    f"{'passed':>10} {'jobs/s':>7} {'dequeue p50':>12} {'p95':>8} {'all three':>10} {'table':>9} {'indexes':>9}  others"
+    f"{'passed':>10} {'jobs/s':>7} {'dequeue p50 / fresh':>21} {'p95 / fresh':>17} {'all three / fresh':>19} "
+    f"{'table / fresh':>17} {'indexes / fresh':>17}  others"
 )
 
 
 def line(one: Probe) -> str:
     """One row of the table."""
+    old, fresh = one.old, one.fresh
     others = ", ".join(f"{table} {size:,.0f}" for table, size in one.other_mib.items())
     return (
-        f"{one.passed:10,} {one.passed_per_s:7,.0f} {one.dequeue_p50_ms:9.2f} ms {one.dequeue_p95_ms:5.2f} ms "
-        f"{one.all_three_p50_ms:7.2f} ms {one.table_mib:5.1f} MiB {one.indexes_mib:5.1f} MiB  {others} MiB"
+        f"{one.passed:10,} {one.passed_per_s:7,.0f} {old.dequeue_p50:9.2f} / {fresh.dequeue_p50:6.2f} ms "
+        f"{old.dequeue_p95:6.2f} / {fresh.dequeue_p95:5.2f} ms "
+        f"{old.all_three_p50:8.2f} / {fresh.all_three_p50:5.2f} ms "
+        f"{old.table_mib:5.1f} / {fresh.table_mib:5.1f} MiB {old.indexes_mib:5.1f} / {fresh.indexes_mib:5.1f} MiB  "
+        f"{others} MiB"
     )
 
 
-def verdict(probes: list[Probe]) -> str:
-    """The last look beside the first."""
-    first, last = probes[0], probes[-1]
+def verdict(last: Probe) -> str:
+    """The last look beside a fresh database."""
+    old, fresh = last.old, last.fresh
     ratios = {
-        "dequeue p50": last.dequeue_p50_ms / first.dequeue_p50_ms,
-        "dequeue, start and end": last.all_three_p50_ms / first.all_three_p50_ms,
-        "table": last.table_mib / first.table_mib,
-        "table with indexes": (last.table_mib + last.indexes_mib) / (first.table_mib + first.indexes_mib),
+        "dequeue p50": old.dequeue_p50 / fresh.dequeue_p50,
+        "dequeue, start and end": old.all_three_p50 / fresh.all_three_p50,
+        "table": old.table_mib / fresh.table_mib,
     }
-    return "\n".join(
-        f"{name}, after {last.passed:,} / after {first.passed:,}: {ratio:.2f}"
-        + ("" if ratio <= LIMIT else f"  (more than {LIMIT})")
-        for name, ratio in ratios.items()
-    )
+    told = [f"after {last.passed:,} jobs, beside a database through which none has passed:"]
+    told += [f"{name}: {ratio:.2f}" + ("" if ratio <= LIMIT else f"  (> {LIMIT})") for name, ratio in ratios.items()]
+    told.append(f"indexes: {old.indexes_mib} MiB, pages included that vacuum has freed and that are used again")
+    return "\n".join(told)
 
 
 def main() -> None:
@@ -217,11 +293,11 @@ def main() -> None:
     args = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="askpro-bench-") as scratch,
-        durable_server(Path(scratch)) as (address, _superuser),
+        durable_server(Path(scratch)) as (address, superuser),
     ):
         print(HEAD, flush=True)
-        probes = uvloop.run(measure(address, args.jobs, args.every))
-    print(f"\n{verdict(probes)}")
+        probes = uvloop.run(measure(address, superuser, args.jobs, args.every))
+    print(f"\n{verdict(probes[-1])}")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "flat.json").write_bytes(msgspec.json.format(msgspec.json.encode(probes)))
 
