@@ -1,25 +1,24 @@
 """What a worker whose event loop is blocked still tells of itself: in the watchdog's thread, on an own connection.
 
-The job that blocks is named while it blocks. Before the process ends, the other jobs that were running are relieved of
-the suspicion of having brought it down.
+The job that blocks is named while it blocks. Before the process ends it is held, for it is known who did it, and the
+other jobs that were running are relieved of the suspicion of having brought the process down.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from uuid import UUID
 
 from backend.domain.vocabulary import TroubleKind
 from backend.postgres.address import Role
-from backend.postgres.pools import connect
+from backend.postgres.pools import Pool, open_pool
+from backend.queue.claims import Claim, Claims
 from backend.queue.executor import Run
+from backend.queue.failures import WorkerBlocked, describe
 from backend.queue.troubles import Trouble, write_troubles
 from backend.queue.watchdog import Block
 from backend.queue.worker_config import WorkerConfig
-
-logger = logging.getLogger(__name__)
 
 LIMIT_S = 4.0
 """Longest time that telling may take."""
@@ -41,12 +40,11 @@ class BlockTeller:
 
     def tell(self, block: Block) -> None:
         """Name the job that blocks; when that is not known, every job type that runs."""
-        asyncio.run(self._bounded(self._troubles(block), relieve=None))
+        asyncio.run(self._bounded(self._troubles(block), block, None))
 
     def give_up(self, block: Block) -> None:
-        """Tell once more, for how long; relieve the others of suspicion when it is known who blocks."""
-        culprit = self._culprit(block)
-        asyncio.run(self._bounded(self._troubles(block), relieve=None if culprit is None else culprit.claim.job_id))
+        """Tell once more, for how long; hold the job when it is known which one blocks."""
+        asyncio.run(self._bounded(self._troubles(block), block, self._culprit(block)))
 
     def _culprit(self, block: Block) -> Run | None:
         return next((run for run in list(self._running.values()) if run.name == block.task), None)
@@ -60,14 +58,21 @@ class BlockTeller:
         by_type = {run.claim.entrypoint: run.claim.job_id for run in suspects}
         return tuple(Trouble(TroubleKind.BLOCKS, kind, job_id, detail) for kind, job_id in by_type.items())
 
-    async def _bounded(self, troubles: tuple[Trouble, ...], *, relieve: int | None) -> None:
+    async def _bounded(self, troubles: tuple[Trouble, ...], block: Block, culprit: Run | None) -> None:
+        config = self._config
         async with asyncio.timeout(LIMIT_S):
-            connection = await connect(
-                self._config.postgres, Role.WORKER, application=f"askpro {self._config.queue} blocked"
+            pool = await open_pool(
+                config.postgres, Role.WORKER, application=f"askpro {config.queue} blocked", size=1, min_size=1
             )
             try:
-                await write_troubles(connection, self._config.node, self._config.queue, troubles)
-                if relieve is not None:
-                    await connection.execute(_RELIEVE, self._worker_id, relieve, f"job {relieve} held up its worker")
+                await write_troubles(pool, config.node, config.queue, troubles)
+                if culprit is not None:
+                    await self._hold(pool, culprit.claim, block)
             finally:
-                connection.terminate()
+                pool.terminate()
+
+    async def _hold(self, pool: Pool, claim: Claim, block: Block) -> None:
+        error = WorkerBlocked(f"held up its worker for {block.seconds:.0f} s in {block.place}")
+        claims = Claims(pool, self._worker_id, self._config.queue, lease_s=self._config.lease_s, suspect_from=1)
+        if await claims.hold(claim, describe(error, claim.entrypoint)):
+            await pool.execute(_RELIEVE, self._worker_id, claim.job_id, f"job {claim.job_id} held up its worker")

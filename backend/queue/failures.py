@@ -52,6 +52,10 @@ class JobTimeout(Exception):
     """The job ran longer than its queue allows."""
 
 
+class WorkerBlocked(Exception):
+    """The job held up its worker's event loop for so long that the process had to be ended."""
+
+
 class WorkerCrashed(Exception):
     """The job was running each time when its worker ended without a word."""
 

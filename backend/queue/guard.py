@@ -22,7 +22,7 @@ from backend.queue.executor import Recall, Run
 from backend.queue.memory_watch import LOOK_S, MemoryWatch
 from backend.queue.outages import insist
 from backend.queue.policies import Policies
-from backend.queue.predecessors import accused, give_up, take_over
+from backend.queue.predecessors import LONGEST_WAIT_S, LeftBehind, accused, give_up, take_over
 from backend.queue.priorities import write_priorities
 from backend.queue.troubles import Troubles
 from backend.queue.worker_config import WorkerConfig
@@ -66,10 +66,14 @@ class Guard:
 
     async def begin(self, pool: Pool, policies: Policies) -> None:
         """Take over what dead workers left, and write down what others need to know of this one's policies."""
-        left = await take_over(pool, self._worker_id, self._config.node, self._config.queue)
+
+        def wait_s(one: LeftBehind) -> float:
+            return min(LONGEST_WAIT_S * one.crashes, policies.job(one.entrypoint).wait_s(one.crashes))
+
+        left = await take_over(pool, self._worker_id, self._config.node, self._config.queue, wait_s)
         for kind, (one, suspected) in accused(left).items():
             beside = f" with {suspected - 1} others" if suspected > 1 else ""
-            again = f", the {one.crashes}. time" if one.crashes > 1 else ""
+            again = f", {one.crashes}× by now" if one.crashes > 1 else ""
             detail = f"was running when its worker ended{beside}{again}"
             logger.warning("%s %d %s", kind, one.job_id, detail)
             self.troubles.note(TroubleKind.CRASH, kind, one.job_id, detail)

@@ -7,6 +7,7 @@ job at most, for nobody but a job's owner changes it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -16,6 +17,12 @@ import psutil
 from backend.domain.vocabulary import QueueName
 from backend.postgres.pools import Pool
 from backend.queue.claims import Claim
+
+FEW = 3
+"""When no more jobs than these were running, each of them is likely to have brought the worker down."""
+
+LONGEST_WAIT_S = 5.0
+"""A job that is likely to bring its worker down waits no longer than this for each time that it was there."""
 
 _OTHERS = """
 select id, pid, started_at from workers
@@ -35,6 +42,19 @@ select run.job_id, run.entrypoint,
 from job_runs run, ended
 where run.worker_id = ended.id and run.ended_at is null
 order by crashes, run.started_at
+"""
+
+_PUT_OFF = """
+with given as (
+    update pgqueuer job
+    set status = 'queued', execute_after = now() + make_interval(secs => wanted.seconds), updated = now(),
+        queue_manager_id = null, slot = null
+    from unnest($2::bigint[], $3::double precision[]) as wanted (id, seconds)
+    where job.id = wanted.id and job.queue_manager_id = any($1::uuid[]) and job.status::text = 'picked'
+    returning job.id, job.entrypoint, job.priority
+)
+insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
+select id, 'queued', entrypoint, priority, '{}' from given
 """
 
 _GIVE_UP = """
@@ -62,9 +82,12 @@ class LeftBehind:
     """Its starts without an end, this one included."""
 
 
-async def take_over(pool: Pool, worker_id: UUID, node: str, queue: QueueName) -> tuple[LeftBehind, ...]:
+async def take_over(
+    pool: Pool, worker_id: UUID, node: str, queue: QueueName, wait_s: Callable[[LeftBehind], float]
+) -> tuple[LeftBehind, ...]:
     """Free the jobs of workers whose processes are gone; those that were running, the most suspicious last.
 
+    One that is likely to bring down the next worker as well waits for `wait_s`, so that others come first.
     Raises asyncpg's errors.
     """
     others = await pool.fetch(_OTHERS, node, queue.value, worker_id)
@@ -72,7 +95,10 @@ async def take_over(pool: Pool, worker_id: UUID, node: str, queue: QueueName) ->
     if not dead:
         return ()
     rows = await pool.fetch(_TAKE_OVER, dead)
-    return tuple(LeftBehind(row["job_id"], row["entrypoint"], row["crashes"]) for row in rows)
+    left = tuple(LeftBehind(row["job_id"], row["entrypoint"], row["crashes"]) for row in rows)
+    likely = [one for one in left if one.crashes > 1 or len(left) <= FEW]
+    await pool.execute(_PUT_OFF, dead, [one.job_id for one in likely], [wait_s(one) for one in likely])
+    return left
 
 
 def accused(left: tuple[LeftBehind, ...]) -> dict[str, tuple[LeftBehind, int]]:

@@ -27,7 +27,7 @@ TICK_S = 0.5
 EXIT_CODE = 75
 """Temporary failure (sysexits.h): the supervisor starts another."""
 
-FROZEN_BEYOND_S = 15.0
+FROZEN_BEYOND_S = 5.0
 """A process in which no thread runs for this much longer than the loop may be blocked is ended by the interpreter."""
 
 

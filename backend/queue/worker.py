@@ -56,7 +56,7 @@ ROOM_WAIT_S = 0.005
 UNWRITTEN_BATCHES = 10
 """No more jobs are taken while so many batches of finished ones wait to be written off."""
 
-BLOCKED_S = 10.0
+BLOCKED_S = 8.0
 """A process whose loop is blocked for so long is ended: no handler may hold it up at all."""
 
 

@@ -82,5 +82,5 @@ async def test_bad_jobs_are_contained_and_named_while_good_ones_go_on(
         bad[TroubleKind.PROVIDER_HANGS]: "ProviderUnreachable",
         bad[TroubleKind.MEMORY]: "WorkerCrashed",
         bad[TroubleKind.CRASH]: "WorkerCrashed",
-        bad[TroubleKind.BLOCKS]: "WorkerCrashed",
+        bad[TroubleKind.BLOCKS]: "WorkerBlocked",
     }
