@@ -135,6 +135,10 @@ async def test_slots_are_said_within_the_policy_and_given_back_and_it_is_told_wh
     )
     assert [action for action, _, _ in await record(worker)] == ["slots.pin", "balancing.off", "slots.unpin"]
 
+    await worker.execute(
+        "insert into pauses (kind, name, paused_by, reason) values ('node', 'node-1', 'anna', 'kernel')"
+    )
+    assert (await askpro_queue("ls")).count("all its nodes are drained") == 2
     await worker.execute("update workers set in_force = '{\"paused\": [\"company nord\"]}' where queue = 'webhooks'")
 
     async def obeyed(kind: PauseKind, name: str, *, paused: bool) -> str:

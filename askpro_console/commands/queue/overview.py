@@ -9,6 +9,7 @@ from askpro_console.commands.queue.steering import queues_now
 from askpro_console.printed import print_json, print_table
 from askpro_console.system import System
 from askpro_console.terminal import harmless
+from backend.domain.vocabulary import PauseKind
 
 if TYPE_CHECKING:
     from backend.watch.snapshots import QueueRow, QueuesSnapshot
@@ -79,4 +80,7 @@ def _state(snapshot: QueuesSnapshot, row: QueueRow) -> str:
         return f"paused by {pause.paused_by}: {pause.reason}" if pause is not None else "paused"
     if not row.workers:
         return "no worker"
+    drained = {each.name for each in snapshot.pauses if each.kind == PauseKind.NODE and each.resumed_at is None}
+    if drained and drained.issuperset(each.node for each in snapshot.slots if each.queue == row.queue):
+        return "all its nodes are drained"
     return ", ".join(row.limits_broken) or "ok"

@@ -43,7 +43,7 @@ class Obeyed(msgspec.Struct, frozen=True, kw_only=True):
             return "No worker lives that it concerns."
         if self.obeying == self.workers:
             noun = "the worker obeys" if self.workers == 1 else f"all {self.workers} workers obey"
-            return f"{noun.capitalize()} (after {self.after_s:.1f} s)."
+            return f"{noun.capitalize()}{'' if self.after_s < 0.1 else f' (after {self.after_s:.1f} s)'}."
         return f"Only {self.obeying} of {self.workers} workers obey so far: `askpro status` shows how they are."
 
 
