@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from textual.timer import Timer
 
     from backend.postgres.pools import Connection
+    from backend.queue.search import Answer as Searched
     from backend.queue.search import FoundJob
 
 REST_S = 0.06
@@ -146,12 +147,15 @@ class FindBar(Horizontal):
 class Answer(Message):
     """What was found, or why nothing was."""
 
-    def __init__(self, asked: str, jobs: tuple[FoundJob, ...], took_s: float, problem: str = "") -> None:
+    def __init__(
+        self, asked: str, jobs: tuple[FoundJob, ...], took_s: float, problem: str = "", *, is_whole: bool = True
+    ) -> None:
         super().__init__()
         self.asked = asked
         self.jobs = jobs
         self.took_s = took_s
         self.problem = problem
+        self.is_whole = is_whole
 
 
 class FindScreen(HeldActions):
@@ -247,7 +251,8 @@ class FindScreen(HeldActions):
         self._text, self._has_decided = message.asked, False
         count = len(message.jobs)
         shown = f"{count_text(count)} found" if count < MOST else f"the newest {count_text(count)}"
-        bar.tell(f"{shown}  {message.took_s * 1000:.0f} ms")
+        partly = "" if message.is_whole else " among the newest, a rarer word finds older ones"
+        bar.tell(f"{shown}{partly}  {message.took_s * 1000:.0f} ms", Tone.DIM if message.is_whole else Tone.WARN)
         self.query_one(VirtualTable).set_rows(message.jobs, at_once=is_another)
 
     def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
@@ -288,7 +293,7 @@ class FindScreen(HeldActions):
         try:
             search = await module("backend.queue.search")
 
-            async def find(connection: Connection) -> tuple[FoundJob, ...]:
+            async def find(connection: Connection) -> Searched:
                 question = search.JobQuestion(
                     text=asked.words,
                     queue=None if asked.queue is None else QueueName(asked.queue),
@@ -297,12 +302,13 @@ class FindScreen(HeldActions):
                     held_only=asked.held_only,
                 )
                 try:
-                    return tuple(await search.find_jobs(connection, question, limit=MOST))
+                    found: Searched = await search.search_jobs(connection, question, limit=MOST)
                 except search.NoSuchCompany:
                     raise NotDone(f"There is no company {asked.company}.") from None
+                return found
 
-            jobs = await self._link.run(find)
+            found = await self._link.run(find)
         except NotDone as problem:
             self.post_message(Answer(text, (), 0.0, str(problem)))
         else:
-            self.post_message(Answer(text, jobs, time.monotonic() - started))
+            self.post_message(Answer(text, found.jobs, time.monotonic() - started, is_whole=found.is_whole))
