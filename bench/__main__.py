@@ -13,6 +13,7 @@ BENCHMARKS = (
     "isolation",
     "enqueue",
     "crash",
+    "nodes",
     "watch",
     "on_screen",
     "reminders",
