@@ -1,0 +1,65 @@
+"""`askpro node`: looks, asks, changes nothing on a dry run, and says what would be right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from backend.postgres.address import PostgresAddress, Role
+from backend.services.fleet.registry import Self, beat
+from tests.databases import OpenConnection, OwnConnection
+from tests.home import Shell, settle_home
+from tests.screens import samples
+
+
+@pytest.fixture
+async def desk(
+    open_connection: OpenConnection, database: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> OwnConnection:
+    """A home on a database that knows three nodes, each with a worker."""
+    settle_home(tmp_path, database, monkeypatch)
+    monkeypatch.setenv("ASKPRO_STACK_NODE", "node-1")
+    connection = await open_connection(Role.WORKER)
+    for node in samples.fleet_of_three().nodes:
+        me = Self(node=node.node, home=node.home, version=node.version, is_joined=node.is_joined)
+        await beat(connection, me, msgspec.json.encode(node).decode())
+        await connection.execute(
+            "insert into workers (id, node, queue, pid, version, concurrency)"
+            " values (uuidv7(), $1, 'webhooks', 1, '', 30)",
+            node.node,
+        )
+    await connection.execute("update nodes set seen_at = now() - interval '90 s' where node = 'node-3'")
+    return connection
+
+
+async def test_nodes_are_listed_and_told_and_nothing_is_done_on_a_dry_run(
+    desk: OwnConnection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    askpro = Shell(capsys, "node")
+    listed = await askpro("ls")
+    assert "node-3  vanished 1m 30s" in listed
+    assert "0/30" in listed
+
+    assert "Would: Drain node-2" in await askpro("drain", "node-2", "--dry-run")
+    assert json.loads(await askpro("scale", "node-2", "webhooks", "12", "--dry-run", "--json"))["is_dry_run"]
+    assert "there is nobody to ask" in await askpro("drain", "node-2", code=2)
+    written = (
+        "select (select count(*) from pauses) + (select count(*) from queue_slots) + (select count(*) from audit_log)"
+    )
+    assert await desk.fetchval(written) == 0
+
+    await askpro("drain", "node-2", "--yes", "--reason", "kernel")
+    assert "drained by" in await askpro("ls")
+    assert "is not paused" in await askpro("resume", "node-1", "--yes", code=1)
+    await askpro("scale", "node-2", "webhooks", "12", "--yes")
+    assert await desk.fetchval("select slots from queue_slots where node = 'node-2'") == 12
+    await askpro("scale", "node-2", "webhooks", "auto", "--yes")
+    assert "no number of slots" in await askpro("scale", "node-2", "webhooks", "many", "--yes", code=2)
+    assert "has not been heard of" in await askpro("restart", "node-3", "--yes", code=1)
+    assert "holds the database" in await askpro("stop", "node-1", "--yes", code=1)
+    await askpro("forget", "node-3", "--yes")
+    assert "node-3" not in await askpro("ls")
+    assert "No node was told anything" in await askpro("orders")
