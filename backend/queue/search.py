@@ -21,9 +21,12 @@ from backend.domain.vocabulary import QueueName
 from backend.postgres.pools import Connection
 
 LOOKED_AT = 4_000
-"""Newest jobs of each kind that are looked through one by one: about as long as a look into the index takes."""
+"""Newest jobs that wait, run or are finished which are looked through one by one."""
 
-DEEPER = 10_000
+NEWEST_HELD = 1_500
+"""Newest held jobs that are looked through before anything else: enough for a word that many jobs have."""
+
+DEEPER = 8_000
 """Newest held jobs that are looked through for words of which none is rare."""
 
 SAMPLED = 1_000
@@ -121,7 +124,7 @@ _HELD_MATCHES = """
 _NEWEST = f"""
 with held as (
     select {_HELD_COLUMNS}
-    from (select * from held_jobs order by held_at desc, job_id desc limit $8) h
+    from (select * from held_jobs order by held_at desc, job_id desc limit {NEWEST_HELD}) h
     where {_HELD_MATCHES}
     order by h.held_at desc, h.job_id desc limit $5
 ), numbered as (
