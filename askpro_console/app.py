@@ -249,11 +249,11 @@ class AskProApp(App[int]):
             return
         self._tick()
 
-    def open_second(self, name: str) -> None:
-        """Show a screen of the second level over the present one; nothing when it is shown already."""
+    async def open_second(self, name: str) -> None:
+        """Show a screen over the present one, unless it is shown; keys typed after it wait until it is there."""
         screen = self.screen
         if not (isinstance(screen, ConsoleScreen) and name == screen.NAME):
-            self.push_screen(modes.SECOND[name].make())
+            await self.push_screen(modes.SECOND[name].make())
 
     async def action_show_mode(self, mode: str) -> None:
         """Show a screen of the first level; keys typed after it wait until it is there."""

@@ -98,8 +98,9 @@ class EditDialog(Dialog[int]):
         yield LineView(id="foot")
 
     def on_mount(self) -> None:
-        """Draw it."""
+        """Draw it; the editor has the keys at once, so that none typed ahead is lost."""
         self._draw()
+        self.set_focus(self.query_one(PayloadArea))
 
     def on_resize(self) -> None:
         """Lines are broken anew."""

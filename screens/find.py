@@ -192,6 +192,8 @@ class FindScreen(HeldActions):
         field = self.query_one(FindField)
         field.value = self._text
         field.cursor_position = len(self._text)
+        # At once, so that no key typed ahead is lost or taken for an action.
+        self.set_focus(field)
         self.action_reload()
 
     async def on_unmount(self) -> None:

@@ -180,7 +180,8 @@ class Form(Dialog[Result]):
         """Draw it, and give the keys to the first field if there is to be one."""
         self.draw()
         if self.FIRST:
-            self.query_one(f"#field-{self.FIRST}", Field).focus()
+            # At once, so that no key typed ahead is lost.
+            self.set_focus(self.query_one(f"#field-{self.FIRST}", Field))
 
     def on_resize(self) -> None:
         """Lines are broken anew."""

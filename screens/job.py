@@ -38,6 +38,8 @@ class JobScreen(DetailScreen, HeldActions):
         self._job: JobDetail | None = None
         self._revealed: tuple[bytes, str] | None = None
         """The payload as it is, and why it was asked for."""
+        self._payload_first = False
+        self._redacted: Callable[[bytes], str] | None = None
 
     async def read(self, details: Details) -> Page | None:
         """The job with its runs."""
@@ -45,8 +47,20 @@ class JobScreen(DetailScreen, HeldActions):
         if found is None:
             return None
         redaction = await module("backend.domain.redaction")
-        self._job = found
-        return page_of(found, redaction.redacted, self._revealed[0] if self._revealed else None)
+        self._job, self._redacted = found, redaction.redacted
+        return self._made()
+
+    def _made(self) -> Page | None:
+        """The page of what is known."""
+        if self._job is None or self._redacted is None:
+            return None
+        revealed = self._revealed[0] if self._revealed else None
+        return page_of(self._job, self._redacted, revealed, payload_first=self._payload_first)
+
+    def _show_again(self) -> None:
+        """Show the same job in another way, without reading it anew."""
+        if (page := self._made()) is not None:
+            self.post_message(Loaded(page))
 
     def on_loaded(self, message: Loaded) -> None:
         """The timeline takes the lines that it needs, the long texts the rest."""
@@ -93,9 +107,15 @@ class JobScreen(DetailScreen, HeldActions):
         """Show the payload as it is, for a reason; or hide it again."""
         if self._revealed is not None:
             self._revealed = None
-            self.action_reload()
+            self._show_again()
             return
         self._with_payload(lambda: None)
+
+    def action_turn(self) -> None:
+        """The payload above the traceback, or below it."""
+        self._payload_first = not self._payload_first
+        self.query_one("#text-frame").scroll_home(animate=False)
+        self._show_again()
 
     def action_edit(self) -> None:
         """Edit the payload and run that; the original stays."""
@@ -116,7 +136,7 @@ class JobScreen(DetailScreen, HeldActions):
         def answered(answer: tuple[bytes, str] | None) -> None:
             if answer is not None and self.is_attached:
                 self._revealed = answer
-                self.action_reload()
+                self._show_again()
                 then()
 
         self.app.push_screen(RevealDialog(self._job.job_id), answered)
@@ -134,14 +154,16 @@ class JobScreen(DetailScreen, HeldActions):
         self.app.push_screen(EditDialog(job.job_id, job.entrypoint, payload, reason=reason, after=self._decided))
 
 
-def page_of(job: JobDetail, redacted: Callable[[bytes], str], revealed: bytes | None) -> Page:
+def page_of(
+    job: JobDetail, redacted: Callable[[bytes], str], revealed: bytes | None, *, payload_first: bool = False
+) -> Page:
     """Everything about a job; its payload redacted unless it was revealed."""
     held = job.held
     state = job.state if held is None or (held.state != HELD and job.state != "gone") else held.state
     payload, title = payload_text(job.payload, redacted, revealed)
     texts = [(title, payload)]
     if held is not None and held.traceback:
-        texts.insert(0, (f"{TRACEBACK} of the last attempt", held.traceback))
+        texts.insert(1 if payload_first else 0, (f"{TRACEBACK} of the last attempt", held.traceback))
     (text_title, text), *more = texts
     return Page(
         title=f"{job.entrypoint} {job.job_id}",

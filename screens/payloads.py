@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import dataclass
 
 MOST = 200_000
 """Bytes of a payload that can be edited on a screen."""
+
+
+MOST_MARKS = 3
+"""Combining marks on one character; every script gets by with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +35,7 @@ def laid_out(payload: bytes) -> str:
         shown = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return text
-    return "".join(
-        character if character.isprintable() or character == "\n" else _escape(character) for character in shown
-    )
+    return _harmless(shown)
 
 
 def is_json(payload: bytes) -> bool:
@@ -49,9 +52,11 @@ def why_not_editable(payload: bytes) -> str:
     if len(payload) > MOST:
         return f"The payload has {len(payload):,} bytes: too long for this editor. `askpro queue edit` takes a file."
     try:
-        payload.decode("utf-8")
+        text = payload.decode("utf-8")
     except UnicodeDecodeError:
         return "The payload is no text. `askpro queue edit` takes a file."
+    if not is_json(payload) and _harmless(text) != text:
+        return "The payload holds characters that move the cursor. `askpro queue edit` takes a file."
     return ""
 
 
@@ -69,10 +74,15 @@ def edited(before: bytes, text: str) -> Edited:
     old = json.loads(before)
     if _same(old, new):
         return Edited(before)
-    return Edited(
-        json.dumps(new, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"),
-        changes=_changes(old, new),
-    )
+    return Edited(_written(new), changes=_changes(old, new))
+
+
+def _written(value: object) -> bytes:
+    """The value as JSON; half of a surrogate pair can stand in it as an escape only."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _same(old: object, new: object) -> bool:
@@ -87,6 +97,17 @@ def _changes(old: object, new: object) -> tuple[str, ...]:
     taken = [f"-{name}" for name in old if name not in new]
     other = [name for name in new if name in old and not _same(old[name], new[name])]
     return (*other, *added, *taken)
+
+
+def _harmless(text: str) -> str:
+    """Text of JSON with escapes for what would move a cursor, and for marks that pile up on a character."""
+    shown: list[str] = []
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) or unicodedata.category(character) == "Me" else 0
+        is_plain = (character.isprintable() or character == "\n") and marks <= MOST_MARKS
+        shown.append(character if is_plain else _escape(character))
+    return "".join(shown)
 
 
 def _escape(character: str) -> str:

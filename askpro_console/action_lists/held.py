@@ -97,6 +97,16 @@ ACTIONS: tuple[Action, ...] = (
         help="show the payload as it is, for a reason that is written down; again to hide it",
     ),
     Action(
+        "job.turn",
+        "payload first",
+        "Details",
+        "screen.turn",
+        ("t",),
+        ("job",),
+        hint=17,
+        help="the payload above the traceback, or below it",
+    ),
+    Action(
         "detail.text_down",
         "text down",
         "Details",

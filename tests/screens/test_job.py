@@ -139,6 +139,7 @@ def test_what_was_json_has_to_stay_json_and_equal_json_is_no_change() -> None:
     assert edited(before, '{"b": [true], "a": 1}').payload == before
     assert edited(before, '{"a": 1.0, "b": [true]}').changes == ("a",)
     assert edited(before, '{"a": 1, "c": 2}').changes == ("+c", "-b")
+    assert edited(before, '{"a": "\\ud800"}').payload == b'{"a":"\\ud800"}'
     broken = edited(before, '{"a": 1,\n "b" [true]}')
     assert (broken.payload, broken.line) == (None, 2)
     assert edited(b"not json", "still not").payload == b"still not"
@@ -146,10 +147,12 @@ def test_what_was_json_has_to_stay_json_and_equal_json_is_no_change() -> None:
 
 
 def test_what_would_move_a_cursor_stands_in_the_editor_as_an_escape() -> None:
-    payload = json.dumps({"name": "a\u202eb\x9b\U000e0001ü"}, ensure_ascii=False).encode()
+    payload = json.dumps({"name": "a\u202eb\x9b\U000e0001ü" + "e" + "\u0301" * 40}, ensure_ascii=False).encode()
     shown = laid_out(payload)
     assert all(character.isprintable() or character == "\n" for character in shown)
     assert "ü" in shown
+    assert "\u0301" * 4 not in shown
     assert json.loads(shown) == json.loads(payload)
+    assert "move the cursor" in why_not_editable(b"no json \x1b[2J")
     assert "no text" in why_not_editable(b"\xff")
     assert "too long" in why_not_editable(b"x" * 300_000)

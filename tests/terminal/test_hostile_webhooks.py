@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
+import json
 import re
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from askpro_console.system import System
+from backend.postgres.address import Role
+from backend.postgres.pools import connect
+from tests.services.held_scenes import hold
 from tests.terminal.terminals import Terminal
 from tests.whole_system import WHOLE_SYSTEM, Running, booking_call, in_days
 
@@ -80,6 +86,49 @@ def test_a_hostile_caller_can_be_opened_with_everything_around_it(console: Termi
     console.until_shows(f"  /{word}", "⏎ open")
     console.press("enter")
     console.until_shows("Timeline", "call_analyzed", "Provider's id")
+    harmless(console.output)
+
+
+@pytest.fixture(scope="module")
+def hostile_job(system: Running) -> int:
+    """A held job whose error, traceback and payload are all the hostile texts."""
+    text = "hostileheld " + " ".join(HOSTILE.values())
+
+    async def held() -> int:
+        address = System.load(system.environment).postgres()
+        connection = await connect(address, Role.WORKER, application="test-hostile")
+        try:
+            payload = json.dumps({"note_id": text}, ensure_ascii=False)
+            (job,) = await hold(connection, payload=payload.replace("#", ""))
+            await connection.execute("update held_jobs set message = $2, traceback = $2 where job_id = $1", job, text)
+            return job
+        finally:
+            await connection.close()
+
+    return asyncio.run(held())
+
+
+def test_a_hostile_job_can_be_found_opened_revealed_and_edited(console: Terminal, hostile_job: int) -> None:
+    console.press("5")
+    console.until_shows("Held, by cause")
+    console.press("/", *"hostileheld")
+    console.until_shows("1 found", f"{hostile_job}")
+    console.press("enter")
+    console.until_shows("Traceback of the last attempt", "Longgg")
+    console.press("t")
+    console.until_shows("personal data hidden")
+    console.press("v")
+    console.until_shows("as it is?")
+    console.press("w", "enter")
+    console.until_shows("Payload, revealed")
+    console.press("e")
+    console.until_shows("Edit and run job", "unchanged")
+    console.press("x")
+    console.until_shows("No JSON: line 1")
+    console.press("esc")
+    console.until_shows("esc again throws your changes away.")
+    console.press("esc")
+    console.until_shows("Payload, revealed")
     harmless(console.output)
 
 
