@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -140,6 +140,16 @@ def appointments(snapshot: AppointmentsSnapshot, rows: int) -> list[str]:
     ]
 
 
+def _steered(snapshot: QueuesSnapshot) -> Iterator[str]:
+    """What people said, and the balancer's latest decisions."""
+    for word in said(snapshot):
+        yield f"{plain(word.subject)} {plain(word.text)}"
+    if not snapshot.is_balancing:
+        yield "slots stay as they are: balancing is off"
+    for why in dict.fromkeys(change.why for change in snapshot.slot_changes[:6]):
+        yield f"slots: {plain(why)}"
+
+
 def queues(snapshot: QueuesSnapshot, rows: int) -> list[str]:
     """Queues, job types, held jobs by cause, the intake."""
     rejected = ", ".join(f"{plain(name)} {count}" for name, count in sorted(snapshot.rejected_by_reason_1h.items()))
@@ -207,10 +217,7 @@ def queues(snapshot: QueuesSnapshot, rows: int) -> list[str]:
         f"calendars: {snapshot.calendar_pending} not written yet, oldest {seconds(snapshot.calendar_oldest_s)}, "
         f"{snapshot.calendar_failed} refused"
     )
-    lines += [f"{plain(word.subject)} {plain(word.text)}" for word in said(snapshot)]
-    if not snapshot.is_balancing:
-        lines.append("slots stay as they are: balancing is off")
-    lines += [f"slots: {plain(why)}" for why in dict.fromkeys(change.why for change in snapshot.slot_changes[:6])]
+    lines += _steered(snapshot)
     lines += [
         f"provider {plain(row.provider)}: breaker {plain(row.breaker)} for {seconds(row.since_s)}, {row.calls} calls, "
         f"{row.failures} without an answer, p99 {seconds(row.p99_s)}"
