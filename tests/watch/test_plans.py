@@ -17,7 +17,7 @@ STATEMENTS = {
     "calls": (calls.STATEMENT, "(text, boolean)", "(null, true)"),
     "calls, changes only": (calls.STATEMENT, "(text, boolean)", "('1000000', false)"),
     "appointments": (appointments.STATEMENT, "(text, boolean)", "(null, true)"),
-    "queues": (queues.STATEMENT, "(boolean)", "(true)"),
+    "queues": (queues.STATEMENT, "(boolean, boolean)", "(true, true)"),
     "database": (database.STATEMENT, "", ""),
     "fleet": (fleet.STATEMENT, "", ""),
     "business": (business.STATEMENT, "", ""),
