@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
@@ -53,6 +54,9 @@ class PatientScreen(Screen[Result]):
     All repaints of a screen go through `_compositor_refresh` (Textual 8.2.8; a canary test watches it). What is not
     drawn now stays marked as changed: nothing is lost and nothing is drawn twice.
     """
+
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
+    """As Textual's, but for the repaint of the whole screen whenever keys go elsewhere."""
 
     _repaint_waits = False
 

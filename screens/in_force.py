@@ -238,6 +238,8 @@ def news_line(snapshot: QueuesSnapshot, width: int, now: float, hidden: Sequence
     """The worst that is in force, in words; at the right the lists for which there is no room, with their sizes."""
     right = [Piece(f"{title} {count_text(size)}  ", Tone.DIM) for title, size in hidden]
     right.append(Piece("tab ", Tone.ACCENT))
+    if sum(len(piece.text) for piece in right) > width // 2:
+        right = [Piece(f"+{len(hidden)} lists ", Tone.DIM), right[-1]]
     taken = sum(len(piece.text) for piece in right) + 1
     return Line((*fitted(worst(snapshot, now), max(0, width - taken)), Piece(" "), *right))
 

@@ -222,7 +222,9 @@ def _rate(value: float) -> Content:
 
 
 def _held_cell(count: int) -> Content:
-    return Piece(f"▲ {short_text(count)}", Tone.WARN) if count else Piece("0", Tone.DIM)
+    if not count:
+        return Piece("0", Tone.DIM)
+    return Piece(f"▲{short_text(count)}" if count >= 9_950 else f"▲ {short_text(count)}", Tone.WARN)
 
 
 def _trend_cell(line: QueueLine) -> Content:
@@ -261,7 +263,12 @@ def held_count_cell(group: HeldGroup) -> Content:
     """How many of the last hour; none is dim."""
     if not group.held_1h:
         return Piece("0", Tone.DIM)
-    return Piece(count_text(group.held_1h), Tone.WARN)
+    return Piece(_counted(group.held_1h), Tone.WARN)
+
+
+def _counted(count: int) -> str:
+    """To the last one where there is room for that."""
+    return count_text(count) if count < 100_000 else short_text(count)
 
 
 def companies_cell(group: HeldGroup) -> Content:
@@ -271,7 +278,7 @@ def companies_cell(group: HeldGroup) -> Content:
     (first, count), *_ = group.top_companies
     if group.companies <= 1:
         return Piece(first)
-    return (Piece(f"{first} {count_text(count)}"), Piece(f", +{group.companies - 1}", Tone.DIM))
+    return (Piece(f"{first} {_counted(count)}"), Piece(f", +{group.companies - 1}", Tone.DIM))
 
 
 def _moment(column: str, title: str, priority: int) -> Column[HeldGroup]:
@@ -290,7 +297,7 @@ def _held(column: str, title: str, value: str, priority: int) -> Column[HeldGrou
         return int(getattr(row, value))
 
     return Column(
-        column, title, cell=lambda row: Piece(count_text(count(row)), Tone.TEXT if count(row) else Tone.DIM), width=6,
+        column, title, cell=lambda row: Piece(_counted(count(row)), Tone.TEXT if count(row) else Tone.DIM), width=6,
         align="right", sort=count, descending=True, searched=False, priority=priority,
     )  # fmt: skip
 

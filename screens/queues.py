@@ -344,7 +344,7 @@ class QueuesScreen(QueueActions):
         if name in ORDER:
             self._wanted = name
             self._arrange()
-        self._list(name).focus()
+        self.set_focus(self._list(name))
 
     def _arrange(self) -> None:
         """Give each list its lines."""
@@ -381,7 +381,7 @@ class QueuesScreen(QueueActions):
         self.query_one("#side").display = any(name in given for name in SIDE)
         focused = self.focused
         if focused is not None and focused.id in ORDER and focused.id not in given:
-            self._list("queues").focus()
+            self.set_focus(self._list("queues"))
         return given
 
     def _show_intake(self, width: int, height: int) -> int:

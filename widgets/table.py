@@ -291,12 +291,19 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         elif self.book.waiting:
             self.action_home()
 
-    def on_focus(self) -> None:
+    def on_focus(self, event: events.Focus) -> None:
         """The cursor shows where keys go."""
-        self._show()
+        self._take_focus(event, events.DescendantFocus(self))
 
-    def on_blur(self) -> None:
+    def on_blur(self, event: events.Blur) -> None:
         """The cursor fades."""
+        self._take_focus(event, events.DescendantBlur(self))
+
+    def _take_focus(self, event: events.Event, told: events.Event) -> None:
+        event.prevent_default()  # the base class would repaint the whole table
+        self.has_focus = isinstance(event, events.Focus)
+        if self.parent is not None:
+            self.parent.post_message(told)
         self._show()
 
     def on_mount(self) -> None:
@@ -387,8 +394,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
     def _row_line(self, key: str, now: float, layout: tuple[Placed[Row], ...], focused: bool) -> Line:
         row = self.book.row(key)
         assert row is not None
-        # Where nobody went to a row, an unfocused list has no place to keep.
-        cursor = key == self._cursor and (focused or self._on_row)
+        cursor = key == self._cursor and (focused or self._on_row)  # else there is no place to keep
         look = RowLook(cursor, cursor and focused, key in self.book.marked, key in self.book.gone)
         known = self._row_lines.get(key)
         if known is not None and known.row is row and known.look == look and known.layout is layout:
@@ -447,8 +453,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True, inherit_bindings=Fa
         self._cursor = self.book.key_at(index)
         self._last_index = index
         self._on_row = True
-        height = self._body_height
-        top = self._top
+        top, height = self._top, self._body_height
         if index < top:
             top = index
         elif index >= top + height:

@@ -121,6 +121,8 @@ def test_the_worst_thing_is_told_in_one_line_whatever_the_width() -> None:
     late = msgspec.structs.replace(calm, queues=(queue_row("webhooks", oldest_s=12.0, limits_broken=("oldest",)),))
     assert "▲ webhooks: the oldest job waits for 12 s, its limit is 10 s" in said(worst(late, NOW))
     assert "nothing is paused" in said(worst(well(), NOW))
+    hidden = [(name, 40) for name in ORDER]
+    assert "default.report eats memory" in news_line(night(), 50, NOW, hidden).plain, "lists give way to the verdict"
     assert all(news_line(night(), width, NOW, [("Job types", 40)]).width <= width for width in (40, 80, 200))
 
 
