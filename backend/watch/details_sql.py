@@ -59,6 +59,10 @@ _JOB_JOINS = """left join pgqueuer j on j.id = known.job_id
         left join lateral (select entrypoint, company_id, attempt from job_runs
                            where job_id = known.job_id order by started_at desc limit 1) ran on true"""
 
+# Each with its own condition: the engine has indexes of those that wait and of those that run, beside many held ones.
+_WAITING_OR_RUNNING = """(select * from pgqueuer where status = 'queued'
+              union all select * from pgqueuer where status = 'picked')"""
+
 _PIECES = {
     "delivery": _DELIVERY,
     "callback": _CALLBACK,
@@ -66,6 +70,7 @@ _PIECES = {
     "job": _JOB,
     "job_joins": _JOB_JOINS,
     "run_traceback": RUN_TRACEBACK,
+    "waiting_or_running": _WAITING_OR_RUNNING,
 }
 
 
@@ -184,11 +189,13 @@ select json_build_object(
     'body', replace(encode(substr(w.body, 1, 100000), 'base64'), E'\\n', ''),
     'call_id', (select id from calls where provider = w.provider and provider_call_id = w.subject),
     'jobs', (select coalesce(json_agg({job} order by known.job_id), '[]')
-        from (select id as job_id from pgqueuer
+        from (select id as job_id from {waiting_or_running} each
               where entrypoint like 'webhooks.%' and position(convert_to(w.id::text, 'UTF8') in payload) > 0
               union
+              -- index held_jobs_searched: a few letters lead there, the rest is compared
               select job_id from held_jobs
-              where queue = 'webhooks' and position(convert_to(w.id::text, 'UTF8') in payload) > 0
+              where searched like '%' || right(w.id::text, 10) || '%'
+                and position(convert_to(w.id::text, 'UTF8') in payload) > 0
               limit 10) known
         {job_joins}))
 from webhook_inbox w
@@ -218,12 +225,13 @@ moments as (
     (select h.held_at, 'job', h.job_id::text, concat(h.entrypoint, ' held: ', left(h.error_type, 200)), h.state, null
      from held_jobs h, c
      where h.company_id = c.company_id
+       and h.searched like '%' || translate(lower(right(c.provider_call_id, 10)), '\\%_', '___') || '%'
        and position(convert_to(to_json(c.provider_call_id)::text, 'UTF8') in h.payload) > 0
      limit 50)
     union all
     (select j.created, 'job', j.id::text, j.entrypoint, j.status::text, null
-     from pgqueuer j, c
-     where j.status in ('queued', 'picked') and j.headers ->> 'company' = c.company_id::text
+     from {waiting_or_running} j, c
+     where j.headers ->> 'company' = c.company_id::text
        and position(convert_to(to_json(c.provider_call_id)::text, 'UTF8') in j.payload) > 0
      limit 50)
     union all

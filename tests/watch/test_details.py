@@ -11,6 +11,8 @@ import pytest
 from backend.postgres.address import PostgresAddress
 from backend.services.held_jobs.editing import edit_and_retry
 from backend.services.operating.audit import By
+from backend.watch import details_sql
+from backend.watch.connection import Connection
 from backend.watch.details import Details
 from backend.watch.job_details import Clues, clues_in
 from tests.watch.scenery import Scenery, ago
@@ -312,3 +314,13 @@ async def test_hostile_text_comes_through_as_data(details: Details, scenery: Sce
     detail = await details.call(str(call))
     assert detail is not None
     assert detail.caller_name == name
+
+
+async def test_among_many_jobs_those_of_one_thing_are_found_through_an_index(watch: Connection) -> None:
+    await watch.execute("set enable_seqscan = off")
+    for name in ("WEBHOOK", "LINEAGE", "JOB"):
+        kind, value = ("bigint", "7") if name == "JOB" else ("uuid", f"'{uuid4()}'")
+        await watch.execute(f"prepare {name} ({kind}) as {getattr(details_sql, name)}")
+        plan = "\n".join(row[0] for row in await watch.fetch(f"explain execute {name} ({value})"))
+        for table in ("pgqueuer", "held_jobs", "job_runs", "webhook_inbox", "calls"):
+            assert f"Seq Scan on {table} " not in plan, plan
