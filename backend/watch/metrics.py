@@ -6,9 +6,10 @@ A figure that is unknown is left out, so that an alert on its absence can tell.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from backend.domain.vocabulary import NodeState
+from backend.domain.vocabulary import NodeState, PauseKind
 from backend.watch.prometheus import Labels, family
 from backend.watch.reader import Reading
 from backend.watch.snapshots import (
@@ -155,6 +156,7 @@ def queues(snapshot: QueuesSnapshot) -> list[str]:
         *each("askpro_queue_slots", "Slots of living workers.", (row.concurrency for row in rows)),
         *each("askpro_queue_workers", "Living workers.", (row.workers for row in rows)),
         *each("askpro_queue_paused", "1 while the queue is paused.", (int(row.paused) for row in rows)),
+        *steered(snapshot),
         *family("askpro_messaging_process_duration_seconds", "gauge", "Run time of jobs, 15 minutes.", durations),
         *family("askpro_messaging_wait_duration_seconds", "gauge", "Wait before a job ran, 15 minutes.", waits),
         *gauge("askpro_inbox_waiting", "Deliveries without effect yet.", snapshot.inbox_waiting),
@@ -168,6 +170,21 @@ def queues(snapshot: QueuesSnapshot) -> list[str]:
             "Deliveries refused within an hour, by reason.",
             (({"reason": reason}, count) for reason, count in sorted(snapshot.rejected_by_reason_1h.items())),
         ),
+    ]
+
+
+def steered(snapshot: QueuesSnapshot) -> list[str]:
+    """What people said about queues."""
+    paused = Counter(row.kind for row in snapshot.pauses if row.resumed_at is None)
+    return [
+        *family(
+            "askpro_pauses",
+            "gauge",
+            "What is paused, by kind.",
+            (({"kind": kind.value}, paused[kind.value]) for kind in PauseKind),
+        ),
+        *gauge("askpro_quarantines", "Sorts of jobs that are held before they run.", len(snapshot.quarantines)),
+        *gauge("askpro_balancing", "1 while slots follow the load.", int(snapshot.is_balancing)),
     ]
 
 

@@ -57,6 +57,13 @@ def test_what_is_unknown_is_absent() -> None:
     assert queues == {"webhooks"}
 
 
+def test_what_people_said_about_queues_is_counted() -> None:
+    found = figures()
+    paused = {sample.labels["kind"]: sample.value for sample in found["askpro_pauses"].samples}
+    assert (paused["queue"], paused["provider"]) == (1, 0), "what is on its ramp is over"
+    assert [found[name].samples[0].value for name in ("askpro_quarantines", "askpro_balancing")] == [1, 1]
+
+
 def test_names_have_the_prefix_and_say_their_unit() -> None:
     for name, family in figures().items():
         assert name.startswith("askpro_")
@@ -66,7 +73,19 @@ def test_names_have_the_prefix_and_say_their_unit() -> None:
 
 
 def test_no_label_is_chosen_by_strangers() -> None:
-    allowed = {"domain", "queue", "state", "job_type", "quantile", "reason", "node", "version", "process", "route"}
+    allowed = {
+        "domain",
+        "queue",
+        "state",
+        "job_type",
+        "quantile",
+        "reason",
+        "node",
+        "version",
+        "process",
+        "route",
+        "kind",
+    }
     for family in figures().values():
         for sample in family.samples:
             assert set(sample.labels) <= allowed

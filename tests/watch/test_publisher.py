@@ -250,13 +250,23 @@ async def test_its_own_cost_is_published(start: Start, store: SnapshotStore, sce
     await until(told, "the cost of watching is told")
 
 
-async def test_the_elected_one_puts_periodic_jobs_in(start: Start, scenery: Scenery) -> None:
+async def test_the_elected_one_puts_periodic_jobs_in_and_writes_down_which_pauses_are_over(
+    start: Start, scenery: Scenery
+) -> None:
+    await scenery.worker.execute(
+        "insert into pauses (kind, name, paused_by, paused_at, until)"
+        " values ('queue', 'webhooks', 'anna', now() - interval '2 h', now() - interval '1 h')"
+    )
     start("n1")
 
     async def put_in() -> bool:
         return bool(await scenery.worker.fetchval("select count(*) from pgqueuer where entrypoint like 'default.%'"))
 
+    async def written_down() -> bool:
+        return bool(await scenery.worker.fetchval("select resumed_by = 'its time' from pauses"))
+
     await until(put_in, "periodic jobs are put in")
+    await until(written_down, "the pause is written down as over")
 
 
 async def test_watching_may_change_nothing(scenery: Scenery, open_connection: OpenConnection) -> None:
