@@ -9,6 +9,7 @@ from askpro_console.terminal import standard_streams_unfit
 def open_console(*, demo: bool = False) -> int:
     """Attach to the running system, start it first when there is none; returns the exit code."""
     system = System.load()
+    system.refuse_demo(demo)
     system.secrets.unlock_by_asking()
     if reason := standard_streams_unfit(system.environ):
         from askpro_console.text_console import run as run_text_console

@@ -135,8 +135,7 @@ class System:
         from backend.stack.logs import LogLimits
 
         settings = self.settings
-        if demo and self.join is not None:
-            raise WrongUsage("Demo traffic belongs to the system that has the database.", "`askpro up --demo` there.")
+        self.refuse_demo(demo)
         for name in NEEDED_BY_API:
             self.secrets.get(name)
         self.trusted_proxies()
@@ -166,6 +165,11 @@ class System:
             },
             valkey={"maxmemory": str(settings.valkey.max_memory)},
         )
+
+    def refuse_demo(self, demo: bool) -> None:
+        """Raises WrongUsage when demo traffic is asked of a node that joined."""
+        if demo and self.join is not None:
+            raise WrongUsage("Demo traffic belongs to the system that has the database.", "`askpro up --demo` there.")
 
     def _inherited(self) -> dict[str, str]:
         """What every process of the stack must see as this one does, wherever it runs."""

@@ -151,8 +151,8 @@ def restarts_cell(part: Part) -> Content:
 
 
 COLUMNS: tuple[Column[Part], ...] = (
-    Column("process", "Process", cell=lambda part: Piece(part.process.name, Tone.BRIGHT), width=21),
-    Column("node", "Node", cell=lambda part: Piece(part.node, Tone.DIM), width=10, grow=1, most=24, priority=2),
+    Column("process", "Process", cell=lambda part: Piece(part.process.name, Tone.BRIGHT), width=20),
+    Column("node", "Node", cell=lambda part: Piece(part.node, Tone.DIM), width=7, grow=1, most=24, priority=2),
     Column("state", "State", timed=state_cell, width=11),
     Column("busy", "Busy", cell=busy_cell, width=6, align="right", searched=False,
            sort=lambda part: part.worker.busy if part.worker else None, descending=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from pathlib import Path
 
 from askpro_console.refusal import Refused
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     system = System.load()
     system.secrets.unlock_by_asking()
     if args.join is not None:
-        if is_running(system.layout):
+        if is_running(system.layout) and not asyncio.run(_is_over(system)):
             raise Refused("This node runs.", "`askpro down` first; it takes another join file when it starts.")
         accept(system, Path(args.join).expanduser())
         system = System.load()
@@ -38,3 +39,20 @@ def run(args: argparse.Namespace) -> int:
             "`askpro node invite > FILE` on that system, then `askpro serve --join FILE` here.",
         )
     return bring_up(system, foreground=args.foreground, as_json=args.json)
+
+
+async def _is_over(system: System) -> bool:
+    """Whether what runs is the end of a start that failed: it lingers for some seconds to say why, and is seen off."""
+    from backend.stack.client import STOP_LIMIT_S, ControlClient, ControlUnavailable, take_down
+    from backend.stack.status import Phase
+
+    async with ControlClient(system.layout) as client:
+        try:
+            phase = (await client.status()).phase
+        except ControlUnavailable:
+            return False
+    if phase not in {Phase.FAILED, Phase.STOPPING}:
+        return False
+    async for _ in take_down(system.layout, limit_s=STOP_LIMIT_S):
+        pass
+    return True

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 def bring_up(system: System, *, demo: bool = False, foreground: bool, as_json: bool) -> int:
     """Start the system, or attach to the one that runs, and tell how it goes; the exit code. Raises Refused."""
+    system.refuse_demo(demo)
     told = Progress(quiet=as_json)
     if foreground:
         return _foreground(system, told, demo=demo)

@@ -179,8 +179,10 @@ def _silent_end(layout: Layout, last: Status | None) -> StackFailure:
     with contextlib.suppress(OSError):
         said = (layout.logs / START_LOG).read_text("utf-8", "replace").strip()
     lines = said.splitlines()
-    if said.startswith("askpro: "):
-        return StackFailure(lines[0].removeprefix("askpro: "), "\n".join(lines[1:]))
+    refusals = [number for number, line in enumerate(lines) if line.startswith("askpro: ")]
+    if refusals:
+        first = refusals[-1]
+        return StackFailure(lines[first].removeprefix("askpro: "), "\n".join(lines[first + 1 :]))
     return StackFailure(
         "The supervisor ended before it could say why." + (f" Its last words: {lines[-1]}" if lines else ""),
         f"{layout.logs / START_LOG} has all of them.",
