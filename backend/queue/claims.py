@@ -109,8 +109,14 @@ with given as (
     insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
     select id, 'failed', entrypoint, priority, record::jsonb from held
 ), closed as (
-    -- Of all workers: starts that crashed are settled by the hold, else a retry would count them again.
-    update job_runs set ended_at = greatest(started_at, clock_timestamp()), outcome = 'held', error = $7
+    -- Of all workers: starts that crashed are settled by the hold, else a retry would count them again. The last one
+    -- led to it, those before were tried again.
+    update job_runs as run
+    set ended_at = greatest(started_at, clock_timestamp()), error = $7,
+        outcome = case when exists (
+            select from job_runs later
+            where later.job_id = run.job_id and later.ended_at is null and later.started_at > run.started_at
+        ) then 'retry' else 'held' end
     where job_id in (select id from held) and ended_at is null
 ), kept as (
     insert into held_jobs (job_id, queue, entrypoint, company_id, fingerprint, error_type, message, traceback,

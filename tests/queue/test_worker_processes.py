@@ -134,6 +134,8 @@ async def test_a_job_that_crashes_its_worker_three_times_is_held_and_its_neighbo
     assert row is not None
     assert tuple(row) == (poison, "WorkerCrashed", "crashed its worker 3×")
     assert await connection.fetchval("select count(*) from traces where job_id = $1", poison) == 3
+    outcomes = "select array_agg(outcome order by started_at) from job_runs where job_id = $1"
+    assert await connection.fetchval(outcomes, poison) == ["retry", "retry", "held"]
     done = await connection.fetch("select distinct job_id from traces where what = 'ended'")
     assert {row["job_id"] for row in done} == set(neighbours)
 
