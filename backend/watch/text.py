@@ -148,6 +148,9 @@ def _steered(snapshot: QueuesSnapshot) -> Iterator[str]:
         yield "slots stay as they are: balancing is off"
     for why in dict.fromkeys(change.why for change in snapshot.slot_changes[:6]):
         yield f"slots: {plain(why)}"
+    for row in snapshot.troubles[:6]:
+        job = f"{plain(row.entrypoint)} {row.job_id or ''}".rstrip()
+        yield f"trouble: {job} {plain(row.kind)}, {row.count}×: {plain(row.detail)}"
 
 
 def queues(snapshot: QueuesSnapshot, rows: int) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from backend.domain.vocabulary import NodeState, Verdict
+from backend.domain.vocabulary import NodeState, TroubleKind, Verdict
+from backend.queue.policies import AlertLimits
 from backend.watch.findings import find
 from backend.watch.snapshots import (
     BlockedRow,
@@ -19,6 +20,7 @@ from backend.watch.snapshots import (
     QueuesSnapshot,
     ReconciledRow,
     Timing,
+    TroubleRow,
     WorkerRow,
 )
 from tests.watch.well import NOW, business, database, fleet, process, queue, queues
@@ -68,6 +70,32 @@ def test_of_several_machines_the_one_with_the_trouble_is_named() -> None:
     assert [finding.subject for finding in find({"fleet": fleet(nodes=(node(), ill))})] == ["api on node-2"]
 
 
+def trouble(kind: str, count: int = 1, ago_s: float = 10.0, node: str = "here") -> TroubleRow:
+    """What job 7 does to its worker."""
+    return TroubleRow(
+        at=NOW - ago_s, node=node, queue="default", entrypoint="default.x", job_id=7, kind=kind, detail="for 3 s",
+        count=count,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*TroubleKind, "silent"])
+def test_each_job_type_is_named_once_for_what_it_does_until_that_is_past(kind: str) -> None:
+    past = trouble(kind, ago_s=301.0)
+    assert find({"queues": queues(troubles=(past,))}) == ()
+    (finding,) = find({"queues": queues(troubles=(trouble(kind), trouble(kind, ago_s=20.0, node="there"), past))})
+    assert finding.subject == "default.x"
+    assert finding.hint == "askpro queue show 7"
+
+
+def test_limits_that_are_off_and_queues_that_are_paused_need_nobody() -> None:
+    off = AlertLimits(oldest_s=0, drain_s=0, backlog=0, silence_s=0, failure_share=0)
+    slow = {"oldest_s": 900.0, "ready": 60_000, "drain_s": None, "silent_s": 900.0, "runs": 99, "failed": 99}
+    assert find({"queues": queues(queue("default", limits=off, **slow))}) == ()
+    paused = find({"queues": queues(queue(oldest_s=900.0, ready=900, paused=True))})
+    assert paused == ()
+    assert find({"queues": queues(queue(runs=19, failed=19))}) == ()  # too few to tell
+
+
 @pytest.mark.parametrize(
     ("snapshot", "verdict", "words"),
     [
@@ -80,6 +108,13 @@ def test_of_several_machines_the_one_with_the_trouble_is_named() -> None:
         (queues(queue("default", oldest_s=61.0)), Verdict.WARN, "waits for 61 s"),
         (queues(queue(ready=1200)), Verdict.CRIT, "not getting fewer"),
         (queues(queue(ready=1200, drain_s=700.0)), Verdict.CRIT, "drained in 12 m"),
+        (queues(queue(ready=10_000, drain_s=1.0)), Verdict.WARN, "10,000 jobs are ready, its limit is 10,000"),
+        (queues(queue("default", silent_s=301.0)), Verdict.CRIT, "nothing was put in for 5 m, its limit is 5 m"),
+        (queues(queue(runs=40, failed=9)), Verdict.WARN, "22 % of 40 runs failed lately, its limit is 20 %"),
+        (queues(queue(oldest_s=5.0, limits=AlertLimits(oldest_s=4.0))), Verdict.WARN, "its limit is 4 s"),
+        (queues(troubles=(trouble("blocks"),)), Verdict.CRIT, "job 7 blocks its worker: for 3 s"),
+        (queues(troubles=(trouble("crash"),)), Verdict.WARN, "job 7 brings its worker down"),
+        (queues(troubles=(trouble("crash", count=2),)), Verdict.CRIT, "job 7 brings its worker down"),
         (queues(quarantined=3), Verdict.WARN, "3 deliveries belong to no company"),
         (queues(quarantined=1), Verdict.WARN, "1 delivery belongs to no company"),
         (queues(rejected_by_reason_1h={"signature_wrong": 21}), Verdict.WARN, "has a secret changed?"),
