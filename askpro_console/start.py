@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from askpro_console.system import System
 from askpro_console.terminal import standard_streams_unfit
+from backend.queue.policies import put_in_force
 
 
 def open_console(*, demo: bool = False) -> int:
@@ -17,4 +18,6 @@ def open_console(*, demo: bool = False) -> int:
         return run_text_console(system, reason, demo=demo)
     from askpro_console.console import run as run_console
 
+    # What an operator may pause, and how many slots a queue may have, is what the settings say.
+    put_in_force(system.loaded.policies)
     return run_console(system, demo=demo)

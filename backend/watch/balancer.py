@@ -14,7 +14,7 @@ from backend.domain.balancing import COOLDOWN_S, UNKNOWN_RUN_S, Load, Shift, dec
 from backend.domain.vocabulary import BreakerState, PauseKind
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import DATABASE_ERRORS, connect
-from backend.queue.policies import BUILT_IN, Policies
+from backend.queue.policies import Policies, in_force
 from backend.services.operating.pauses import end_due
 from backend.services.operating.slots import shift
 from backend.valkey.client import in_few_words
@@ -39,12 +39,12 @@ class Balancer:
     """Decides and writes on one connection with the worker's role: the role that watches may change nothing."""
 
     def __init__(
-        self, address: PostgresAddress, *, application: str, node: str = "", policies: Policies = BUILT_IN
+        self, address: PostgresAddress, *, application: str, node: str = "", policies: Policies | None = None
     ) -> None:
         self._address = address
         self._application = application
         self._node = node
-        self._policies = policies
+        self._policies = policies or in_force()
         self._connection: Connection | None = None
         self._shifted: dict[str, float] = {}
         """When slots were last shifted on a node, Unix seconds."""
@@ -105,7 +105,7 @@ class Balancer:
             self._connection = None
 
 
-def loads_of(snapshot: QueuesSnapshot, policies: Policies = BUILT_IN) -> tuple[Load, ...]:
+def loads_of(snapshot: QueuesSnapshot, policies: Policies) -> tuple[Load, ...]:
     """Every queue on every node as the balancer sees it; a drained node is left out."""
     held_back = {(row.kind, row.name) for row in snapshot.pauses}
     waiting = [kind for kind in snapshot.job_types if _may_start(kind, snapshot, policies)]

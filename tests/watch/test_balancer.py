@@ -10,6 +10,7 @@ import msgspec
 from backend.domain.balancing import COOLDOWN_S
 from backend.domain.vocabulary import PauseKind
 from backend.postgres.address import PostgresAddress
+from backend.queue.policies import BUILT_IN
 from backend.services.operating import pauses, slots
 from backend.services.operating.audit import By
 from backend.watch.balancer import Balancer, loads_of
@@ -112,7 +113,7 @@ def test_slots_do_not_go_where_jobs_may_not_start() -> None:
     def work(**said: object) -> list[tuple[str, float, bool]]:
         snapshot = msgspec.structs.replace(sample, job_types=(kind,), pauses=(), slots=(slot,))
         snapshot = msgspec.structs.replace(snapshot, **said)
-        return [(load.node, load.work_s, load.is_fixed) for load in loads_of(snapshot)]
+        return [(load.node, load.work_s, load.is_fixed) for load in loads_of(snapshot, BUILT_IN)]
 
     def paused(what: str, name: str) -> tuple[PauseRow, ...]:
         return (PauseRow(id=1, kind=what, name=name, reason="", paused_by="anna", paused_at=0.0),)

@@ -8,7 +8,7 @@ import msgspec
 
 from backend.domain.vocabulary import PauseKind
 from backend.postgres.pools import Connection
-from backend.queue.policies import BUILT_IN, Policies
+from backend.queue.policies import Policies, in_force
 from backend.services.operating.subjects import Subject
 
 COUNTED = 50_000
@@ -79,7 +79,7 @@ class Blast(msgspec.Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(Blast)
 
 
-async def blast_radius(connection: Connection, named: Subject, policies: Policies = BUILT_IN) -> Blast:
+async def blast_radius(connection: Connection, named: Subject, policies: Policies | None = None) -> Blast:
     """What pausing this would touch: one round trip that sees all companies. Raises asyncpg's errors."""
     queue: str | None = None
     types: list[str] | None = None
@@ -91,7 +91,8 @@ async def blast_radius(connection: Connection, named: Subject, policies: Policie
         case PauseKind.JOB_TYPE | PauseKind.SCHEDULE:
             types = [named.name]
         case PauseKind.PROVIDER:
-            types = [kind for kind in policies.job_types() if policies.job(kind).provider == named.name]
+            known = policies or in_force()
+            types = [kind for kind in known.job_types() if known.job(kind).provider == named.name]
         case PauseKind.COMPANY:
             company = named.company_id
         case PauseKind.NODE:

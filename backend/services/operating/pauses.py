@@ -12,7 +12,7 @@ import msgspec
 
 from backend.domain.vocabulary import PauseKind
 from backend.postgres.pools import Connection
-from backend.queue.policies import BUILT_IN, Policies
+from backend.queue.policies import Policies, in_force
 from backend.services.operating.audit import By, kept_reason, record
 from backend.services.operating.refusals import AlreadySo, NotPossible
 from backend.services.operating.subjects import Subject, subject
@@ -107,14 +107,15 @@ async def pause(
     reason: str,
     until: datetime | None = None,
     ramp_s: int = 0,
-    policies: Policies = BUILT_IN,
+    policies: Policies | None = None,
 ) -> Pause:
     """Pause something. What is paused already stays so, with this reason, end and ramp.
 
-    `until` is aware. Raises NotPossible, asyncpg's errors.
+    `until` is aware; `policies` are those this process works by unless told otherwise. Raises NotPossible, asyncpg's
+    errors.
     """
     named = await subject(connection, kind, name, policies)
-    _may_be_paused(named, policies)
+    _may_be_paused(named, policies or in_force())
     if until is not None and until <= datetime.now(UTC):
         raise NotPossible("The end of the pause is over already.", "Give a span such as 30m.")
     _ramp(ramp_s)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from backend.postgres.pools import Connection
-from backend.queue.policies import BUILT_IN, Policies
+from backend.queue.policies import Policies
 from backend.services.operating.audit import By, kept_reason, record
 from backend.services.operating.refusals import AlreadySo, NotPossible
 from backend.services.operating.subjects import known_company, known_type
@@ -98,7 +98,7 @@ async def quarantine(
     fingerprint: str | None = None,
     reason: str,
     until: datetime | None = None,
-    policies: Policies = BUILT_IN,
+    policies: Policies | None = None,
 ) -> Quarantine:
     """Hold jobs of this type before they run: of the company (slug), with `contains` in their payload in any case.
 

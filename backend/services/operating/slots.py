@@ -8,7 +8,7 @@ import msgspec
 
 from backend.domain.balancing import Shift
 from backend.postgres.pools import Connection
-from backend.queue.policies import BUILT_IN, Policies
+from backend.queue.policies import Policies, in_force
 from backend.services.operating.audit import By, kept_reason, record
 from backend.services.operating.refusals import AlreadySo, NotPossible
 from backend.services.operating.subjects import known_queue
@@ -74,14 +74,14 @@ async def scale(
     *,
     node: str = "",
     reason: str,
-    policies: Policies = BUILT_IN,
+    policies: Policies | None = None,
 ) -> Scaled:
     """Give a queue this many slots until somebody says otherwise; the balancer leaves it alone.
 
     A person may go below the floor, which binds the balancer, but nobody beyond the ceiling. Raises NotPossible,
     AlreadySo when it has been said already, asyncpg's errors.
     """
-    policy = policies.queue(known_queue(queue))
+    policy = (policies or in_force()).queue(known_queue(queue))
     if not 1 <= slots <= policy.ceiling:
         hint = f"`askpro queue pause {queue}` lets none run." if slots < 1 else "The ceiling stands in its policy."
         raise NotPossible(f"{queue.capitalize()} may have 1 to {policy.ceiling} slots, not {slots}.", hint)
@@ -98,10 +98,10 @@ async def scale(
 
 
 async def unpin(
-    connection: Connection, by: By, queue: str, *, node: str = "", reason: str = "", policies: Policies = BUILT_IN
+    connection: Connection, by: By, queue: str, *, node: str = "", reason: str = "", policies: Policies | None = None
 ) -> Scaled:
     """Give a queue its policy's number back, and to the balancer. Raises NotPossible, AlreadySo, asyncpg's errors."""
-    policy = policies.queue(known_queue(queue))
+    policy = (policies or in_force()).queue(known_queue(queue))
     before = await connection.fetchval(_UNPIN, queue, node)
     if before is None:
         raise AlreadySo(f"Nobody has said how many slots {queue} has{f' on {node}' if node else ''}.")
@@ -118,11 +118,11 @@ async def set_balancing(connection: Connection, by: By, on: bool, *, reason: str
     return is_news
 
 
-async def reset_shifts(connection: Connection, by: By, *, reason: str = "", policies: Policies = BUILT_IN) -> int:
+async def reset_shifts(connection: Connection, by: By, *, reason: str = "", policies: Policies | None = None) -> int:
     """Give every queue that no person decided about its policy's number back; how many had another."""
     rows = await connection.fetch(_RESET)
     for row in rows:
-        base = policies.queue(known_queue(row["queue"])).concurrency
+        base = (policies or in_force()).queue(known_queue(row["queue"])).concurrency
         await connection.execute(
             _NOTE, row["queue"], row["node"], row["slots"], base, by.actor, kept_reason(reason) or "all given back"
         )

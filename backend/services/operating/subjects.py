@@ -9,7 +9,7 @@ from uuid import UUID
 from backend.domain.nearest import nearest
 from backend.domain.vocabulary import PauseKind, Provider, QueueName
 from backend.postgres.pools import Connection
-from backend.queue.policies import BUILT_IN, Policies
+from backend.queue.policies import Policies, in_force
 from backend.services.operating.refusals import NotPossible
 
 _COMPANY = "select company_named($1)"
@@ -41,7 +41,7 @@ class Subject:
                 return f"{self.kind} {self.name}"
 
 
-async def subject(connection: Connection, kind: PauseKind, name: str, policies: Policies = BUILT_IN) -> Subject:
+async def subject(connection: Connection, kind: PauseKind, name: str, policies: Policies | None = None) -> Subject:
     """The thing of that kind and name. Raises NotPossible when there is none."""
     match kind:
         case PauseKind.QUEUE:
@@ -77,9 +77,9 @@ def known_provider(name: str) -> Provider:
         raise NotPossible(f"There is no provider {name}.", _one_of(name, Provider)) from None
 
 
-async def known_type(connection: Connection, name: str, policies: Policies = BUILT_IN) -> str:
+async def known_type(connection: Connection, name: str, policies: Policies | None = None) -> str:
     """The job type, if workers know it or such a job was ever put in. Raises NotPossible."""
-    known = policies.job_types()
+    known = (policies or in_force()).job_types()
     if name not in known and not await connection.fetchval(_SEEN_TYPE, name):
         raise NotPossible(f"There is no job type {name}.", _one_of(name, known))
     return name
