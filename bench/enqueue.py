@@ -36,8 +36,8 @@ SENDERS = 50
 ALONE, GATHERED, AT_ONCE = "one after the other", "128 in a transaction", f"{SENDERS} senders at once"
 
 RAW = """
-insert into webhook_inbox (provider, dedup_key, event, subject, company_id, body, headers, state)
-select 'retell', key, 'call_analyzed', key, $3, body, '{}', 'accepted'
+insert into webhook_inbox (provider, dedup_key, event, subject, company_id, branch_id, body, headers, state)
+select 'retell', key, 'call_analyzed', key, $3, $4, body, '{}', 'accepted'
 from unnest($1::text[], $2::bytea[]) as item (key, body)
 """
 
@@ -91,10 +91,11 @@ async def measure(address: PostgresAddress, seconds: float, rounds: int) -> list
     api = [await connect(address, Role.API, application="bench") for _ in range(2)]
     intake = Intake.at(address, application="bench")
     intake.start()
-    company = await setup[0].fetchval("select id from companies")
+    branch = await setup[0].fetchrow("select company_id, id from branches")
+    assert branch is not None
 
     def raw(connection: Own) -> Write:
-        return lambda keys: connection.execute(RAW, keys, [BODY] * len(keys), company)
+        return lambda keys: connection.execute(RAW, keys, [BODY] * len(keys), *branch)
 
     def ours(connection: Own) -> Write:
         return lambda keys: store(connection, deliveries(keys))
