@@ -19,6 +19,7 @@ from textual.filter import Monochrome, NoColor
 from askpro_console import modes
 from askpro_console.actions import ACTIONS, BY_ID, Action, Danger, valid_on
 from askpro_console.feed import Connect, Feed
+from askpro_console.leaving import Leaving
 from askpro_console.safe_output import HarmlessLines
 from askpro_console.sitting import Sitting
 from askpro_console.terminal_text import TightLayout, TightUpdate, moved_lines
@@ -105,6 +106,7 @@ class AskProApp(App[int]):
         self.fault: BaseException | None = None
         """What ended the console, if it was a fault of its own."""
         self.typing_bar = TypingBar(self)
+        self.leaving = Leaving(self)
         self._known = known
         self._repaint_timer: Timer | None = None
         self._moves = ""
@@ -324,13 +326,8 @@ class AskProApp(App[int]):
             table.action_unmark_all()
 
     def action_leave(self) -> None:
-        """Leave the console; ask about the system when this console started it."""
-        if self.stack is None or not self.stack.started_here or self.current_mode == START:
-            self.exit(1 if getattr(self.screen, "failure", None) else 0)
-            return
-        from screens.dialogs import LeaveDialog
-
-        self.push_screen(LeaveDialog(), self._left)
+        """Leave the console; ask about what would end with it."""
+        self.leaving.ask()
 
     def action_retry_start(self) -> None:
         """Start the system again."""
@@ -362,6 +359,7 @@ class AskProApp(App[int]):
 
     async def on_unmount(self) -> None:
         """Stop everything that runs in the background."""
+        await self.leaving.settle()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -394,13 +392,8 @@ class AskProApp(App[int]):
         self._run(self.feed.run(), "feed")
         self.switch_mode(modes.MODES[0].name)
 
-    def _left(self, answer: str | None) -> None:
-        if answer == "leave":
-            self.exit(0)
-        elif answer == "stop":
-            self._stop()
-
-    def _stop(self) -> None:
+    def stop_system(self) -> None:
+        """Stop the system, show how, and leave."""
         from askpro_console.start_up import take_down
         from screens.start import StartScreen
 

@@ -87,7 +87,7 @@ class BulkRun:
         self.watcher: Callable[[], None] | None = None
         """Is told of each step while a dialog shows it."""
         self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -111,7 +111,7 @@ class BulkRun:
 
     def begin(self, after: Callable[[BulkRun], None]) -> None:
         """Start; `after` is told when it is over. Returns at once."""
-        self._task = asyncio.create_task(self._work(), name=f"{self.action} held jobs")
+        self.task = asyncio.create_task(self._work(), name=f"{self.action} held jobs")
         RUNNING.add(self)
 
         def ended(_task: asyncio.Task[None]) -> None:
@@ -120,13 +120,17 @@ class BulkRun:
             self._tell()
             after(self)
 
-        self._task.add_done_callback(ended)
+        self.task.add_done_callback(ended)
 
     def cancel(self) -> None:
         """Stop after the batch that is under way."""
         self.is_stopping = True
         self._stop.set()
         self._tell()
+
+    def in_words(self) -> str:
+        """What is at work: `retry of 10 000 held jobs, 4 200 done`."""
+        return f"{self.action} of {jobs_text(self.matched)}, {count_text(self.done)} done"
 
     def sentence(self) -> str:
         """What came of it, in a sentence."""
