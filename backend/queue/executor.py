@@ -16,12 +16,12 @@ from backend.providers.calling import ProviderUnreachable
 from backend.queue.claims import Claim
 from backend.queue.context import Handler, JobContext
 from backend.queue.failures import ClaimLost, Failure, JobTimeout, Later, Permanent, WorkerCrashed, describe
-from backend.queue.policies import Policies
+from backend.queue.policies import JobPolicy, Policies
 
 logger = logging.getLogger(__name__)
 
 HANGS_S = 5.0
-"""A job that calls a provider is asked after so long whether it waits for it."""
+"""A job that calls a provider is asked so often whether it waits for it."""
 
 UNWIND_S = 5.0
 """A cancelled handler has so long to put its things down; then the run ends without it."""
@@ -112,15 +112,7 @@ class Executor:
             return self._recalled(run.recalled, claim)
         run.handler = asyncio.create_task(_call(self._handlers[claim.entrypoint], context), name=run.name)
         policy = self._policies.job(claim.entrypoint)
-        timeout_s = policy.timeout_s
-        if policy.provider is not None and timeout_s > self._hangs_s:
-            done, _ = await asyncio.wait({run.handler}, timeout=self._hangs_s)
-            if not done and (silent_s := context.silent_s(policy.provider)) >= self._hangs_s / 2:
-                detail = f"has been waiting for {policy.provider} for {silent_s:.0f} s"
-                self._tell(TroubleKind.PROVIDER_HANGS, claim, detail)
-            timeout_s -= self._hangs_s
-        done, _ = await asyncio.wait({run.handler}, timeout=timeout_s)
-        if not done:
+        if not await self._ends_in_time(claim, run.handler, policy, context):
             return await self._overdue(run, run.handler, policy.timeout_s)
         if run.handler.cancelled():
             if run.recalled is not None:
@@ -136,6 +128,22 @@ class Executor:
         if isinstance(error, Later):
             return Ending(RunOutcome.POSTPONED, delay_s=error.seconds, reason=describe(error, claim.entrypoint).message)
         return self._failed(claim, error)
+
+    async def _ends_in_time(
+        self, claim: Claim, handler: asyncio.Task[None], policy: JobPolicy, context: JobContext
+    ) -> bool:
+        """Wait until the handler ends or its time is over; one that calls a provider is asked what it waits for."""
+        left_s = policy.timeout_s
+        while left_s > 0:
+            step_s = left_s if policy.provider is None else min(left_s, self._hangs_s)
+            done, _ = await asyncio.wait({handler}, timeout=step_s)
+            if done:
+                return True
+            left_s -= step_s
+            if policy.provider is not None and (silent_s := context.silent_s(policy.provider)) >= self._hangs_s / 2:
+                detail = f"has been waiting for {policy.provider} for {silent_s:.0f} s"
+                self._tell(TroubleKind.PROVIDER_HANGS, claim, detail)
+        return False
 
     async def _overdue(self, run: Run, handler: asyncio.Task[None], limit: float) -> Ending:
         self._tell(TroubleKind.OVERRUN, run.claim, f"ran longer than the {limit:g} s it may")

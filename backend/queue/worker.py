@@ -474,7 +474,10 @@ class Worker:
         await self._all_ended(drain_s * 0.2)
         for run in list(self._runs.values()):
             logger.error("%s %d does not end: given back", run.claim.entrypoint, run.claim.job_id)
-            await self._quietly(self._claims.release(run.claim))
+            grew = run.recalled is Recall.GREW
+            await self._quietly(
+                self.guard.give_up(self._engine_pool, run.claim, 0.0) if grew else self._claims.release(run.claim)
+            )
         try:
             async with asyncio.timeout(drain_s * 0.1):
                 await self._completions.drained()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import suppress
 from typing import cast
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from backend.providers.calling import Retries, Timeouts
 from backend.providers.clients import ProviderConfig, Providers
 from backend.queue.claims import Claim
 from backend.queue.context import JobContext
-from backend.queue.executor import Executor, Run
+from backend.queue.executor import Executor, Recall, Run
 from backend.queue.memory_watch import CEILING_SHARE, Accused, Grown, MemoryWatch
 from backend.queue.policies import BUILT_IN
 from backend.queue.predecessors import LeftBehind, accused
@@ -180,3 +181,25 @@ async def test_a_job_whose_provider_gives_no_answer_is_named_while_it_waits() ->
     assert ending.outcome is RunOutcome.RETRY
     assert told[0][:2] == (TroubleKind.PROVIDER_HANGS, 7)
     assert "has been waiting for calcom" in told[0][2]
+
+
+async def test_a_job_that_grows_and_cannot_be_stopped_counts_as_one_that_brought_its_worker_down(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    (job_id,) = await put(connection, job("webhooks.a"))
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def go_on(_context: JobContext) -> None:
+        """End when the test is over, whatever one is told."""
+        begun.set()
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await over.wait()
+
+    async with working(config_for(database, drain_s=1.0), {"webhooks.a": go_on}) as worker:
+        await asyncio.wait_for(begun.wait(), 30)
+        worker._mine[job_id].recall(Recall.GREW)
+    over.set()
+    assert await connection.fetchval("select status::text from pgqueuer where id = $1", job_id) == "queued"
+    assert await connection.fetchval("select count(*) from job_runs where ended_at is null") == 1
