@@ -192,10 +192,17 @@ TROUBLES = {
 
 def trouble_text(row: TroubleRow) -> str:
     """`webhooks.retell_call kills its worker, job 4711, 3 ×`."""
-    what = next((words for kind, words in TROUBLES.items() if kind == row.kind), row.kind.replace("_", " "))
-    job = f", job {row.job_id}" if row.job_id is not None else ""
-    times = f", {row.count} ×" if row.count > 1 else ""
-    return f"{row.entrypoint} {what}{job}{times}"
+    return ", ".join([_what_it_does(row), *_which_job(row)])
+
+
+def _what_it_does(row: TroubleRow) -> str:
+    does = next((words for kind, words in TROUBLES.items() if kind == row.kind), row.kind.replace("_", " "))
+    return f"{row.entrypoint} {does}"
+
+
+def _which_job(row: TroubleRow) -> list[str]:
+    job = [f"job {row.job_id}"] if row.job_id is not None else []
+    return [*job, *([f"{row.count} ×"] if row.count > 1 else [])]
 
 
 def _note_kind(note: Note) -> Content:
@@ -208,13 +215,16 @@ def _note_kind(note: Note) -> Content:
 def _note_what(note: Note) -> Content:
     ref = note.ref
     if isinstance(ref, TroubleRow):
-        return Piece(trouble_text(ref), Tone.BRIGHT)
+        return Piece(_what_it_does(ref), Tone.BRIGHT)
     where = f" on {ref.node}" if ref.node and not note.is_alone else ""
     return (Piece(ref.queue, Tone.BRIGHT), Piece(f" {ref.before} → {ref.after}{where}"))
 
 
 def _note_why(note: Note) -> Content:
-    return note.ref.detail if isinstance(note.ref, TroubleRow) else note.ref.why
+    if isinstance(note.ref, SlotChange):
+        return note.ref.why
+    which = ", ".join(_which_job(note.ref))
+    return (Piece(which, Tone.BRIGHT), Piece(f": {note.ref.detail}" if which else note.ref.detail))
 
 
 def _note_by(note: Note) -> Content:
@@ -225,8 +235,8 @@ NOTES: tuple[Column[Note], ...] = (
     Column("at", "At", timed=lambda note, now: Piece(moment_text(note.at, now), Tone.DIM), width=12,
            sort=lambda note: note.at, descending=True, searched=False, priority=2),
     Column("kind", "What", cell=_note_kind, width=9),
-    Column("what", "", cell=_note_what, width=24, grow=3),
-    Column("why", "Why", cell=_note_why, width=16, grow=4),
+    Column("what", "", cell=_note_what, width=24, grow=2),
+    Column("why", "Why", cell=_note_why, width=26, grow=4),
     Column("by", "By", cell=_note_by, width=10, priority=3),
 )  # fmt: skip
 

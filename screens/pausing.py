@@ -253,7 +253,7 @@ class ResumeForm(Form["ResumeAnswer | None"]):
             yield fact("Paused by", Piece(pause.paused_by), width=width)
             yield fact("On", Piece(day_text(pause.paused_at)), width=width)
             yield fact(
-                "Why", Piece(pause.reason or "nobody said", Tone.TEXT if pause.reason else Tone.DIM), width=width
+                "Reason", Piece(pause.reason or "nobody said", Tone.TEXT if pause.reason else Tone.DIM), width=width
             )
         yield Line()
 

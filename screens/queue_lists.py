@@ -224,7 +224,8 @@ def _rate(value: float) -> Content:
 def _held_cell(count: int) -> Content:
     if not count:
         return Piece("0", Tone.DIM)
-    return Piece(f"▲{short_text(count)}" if count >= 9_950 else f"▲ {short_text(count)}", Tone.WARN)
+    number = short_text(count)
+    return Piece(f"▲{'' if len(number) > 4 else ' '}{number}", Tone.WARN)
 
 
 def _trend_cell(line: QueueLine) -> Content:

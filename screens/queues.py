@@ -10,7 +10,8 @@ from textual import events
 from textual.containers import Container
 from textual.widget import Widget
 
-from backend.watch.snapshots import HeldGroup, QueuesSnapshot, SlotChange, TroubleRow
+from backend.domain.vocabulary import BulkState
+from backend.watch.snapshots import BulkRow, HeldGroup, QuarantineRow, QueuesSnapshot, SlotChange, TroubleRow
 from screens.held_actions import Choice, Scope
 from screens.host import Arrived
 from screens.in_force import LANES, NOTES, Lane, Note, lanes, news_line, notes
@@ -422,13 +423,11 @@ def hint_title(action_id: str, title: str, row: object) -> str | None:
 
 def pause_title(title: str, row: object) -> str | None:
     """What `P` would do with a row."""
-    from backend.watch.snapshots import BulkRow, QuarantineRow
-
     match row:
         case QueueLine(pause=pause) | TypeLine(pause=pause):
             return "resume" if pause is not None and pause.resumed_at is None else "pause"
-        case Lane(ref=BulkRow()):
-            return "cancel"
+        case Lane(ref=BulkRow(state=state)):
+            return "cancel" if state == BulkState.RUNNING else None
         case Lane(ref=QuarantineRow()):
             return "lift"
         case Lane():

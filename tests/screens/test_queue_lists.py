@@ -103,7 +103,7 @@ def test_what_is_in_force_is_told_with_who_why_and_until_when() -> None:
 
 def test_decisions_are_explained_and_troubles_name_the_job() -> None:
     rows = [" | ".join(column.text(note, NOW) for column in NOTES) for note in notes(night())]
-    assert rows[0].endswith("✖ trouble | default.report eats memory, job 4711, 2 × | grew to 498 MB | node-1")
+    assert rows[0].endswith("✖ trouble | default.report eats memory | job 4711, 2 ×: grew to 498 MB | node-1")
     assert rows[1].endswith("+ slots | webhooks 30 → 33 | 1 240 ready clear in 41 s, default idles: +3 | balancer")
 
 
