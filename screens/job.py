@@ -65,6 +65,7 @@ class JobScreen(DetailScreen, HeldActions):
     def on_loaded(self, message: Loaded) -> None:
         """The timeline takes the lines that it needs, the long texts the rest."""
         if message.page is not None:
+            self.refresh_hints()
             self.query_one(VirtualTable).styles.height = (
                 "1fr" if self.has_class("-wide") else len(message.page.entries) + 2
             )
@@ -80,6 +81,16 @@ class JobScreen(DetailScreen, HeldActions):
             self._draw()
 
     # What can be done
+
+    def title_of(self, action_id: str, title: str) -> str | None:
+        """What decides about held jobs applies while this one is held; the rest says what it would do now."""
+        if action_id.startswith("held.") and action_id != "held.reveal" and not self.is_held:
+            return None
+        if action_id == "held.reveal" and self._revealed is not None:
+            return "hide"
+        if action_id == "job.turn":
+            return "traceback first" if self._payload_first else "payload first"
+        return title
 
     @property
     def is_held(self) -> bool:

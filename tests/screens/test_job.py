@@ -32,7 +32,7 @@ async def test_a_payload_is_hidden_until_a_reason_is_given_and_that_is_written_d
         await shown.until_shows("A payload is shown for a reason.")
         assert await value(database, "select count(*) from audit_log") == 0
         await shown.press(*"why", "enter")
-        await shown.until_shows("Payload, revealed", "Anna Schmidt", "+4915112345678")
+        await shown.until_shows("Payload, revealed", "Anna Schmidt", "+4915112345678", "v hide", "r retry")
         await shown.press("v")
         await shown.until_gone("Anna Schmidt")
     row = await worker.fetchrow("select action, subject, actor, reason from audit_log")
@@ -66,6 +66,7 @@ async def test_an_edited_job_runs_as_a_new_one_and_the_original_is_kept(
         await shown.press(*f"{job}", "enter")
         await shown.until(lambda: not isinstance(shown.app.screen, EditDialog))
         await shown.until_shows("replaced by anna", "edited into job")
+        assert "r retry" not in shown.text, "nothing is left to decide"
         await shown.press("e")
         await shown.until_shows("Only a held job is edited")
     payload = await worker.fetchval("select payload from pgqueuer where status = 'queued'")
