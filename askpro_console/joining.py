@@ -65,12 +65,13 @@ def accept(system: System, file: Path) -> Join:
             f"This home has a database of its own, in {system.layout.postgres_data}: it cannot join another system.",
             "Set ASKPRO_HOME to a new directory for the node.",
         )
-    join = _read(file)
-    write_join(system.layout.join_file, join)
-    for name, value in join.secrets.items():
-        from askpro_console.secrets import Place
+    from askpro_console.secrets import Place
 
+    join = _read(file)
+    # The secrets first: a sealed file that is locked leaves everything as it was.
+    for name, value in join.secrets.items():
         system.secrets.put(name, value, Place.SEALED)
+    write_join(system.layout.join_file, join)
     return join
 
 

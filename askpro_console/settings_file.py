@@ -179,7 +179,9 @@ def _contradicted(file: Path, told: Mapping[str, tuple[object, str]]) -> Iterato
     """What the settings of one profile say against each other, with the place of one of them."""
     for key, message in (*contradictions(_build(told)), *policy_contradictions(_policies("", told))):
         origin = told[key][1] if key in told else file.name
-        place = f"{file}{origin.removeprefix(file.name)}" if origin.startswith(file.name) else f"environment: {origin}"
+        place = origin if origin == "join file" else f"environment: {origin}"
+        if origin.startswith(file.name):
+            place = f"{file}{origin.removeprefix(file.name)}"
         yield f"{place}: {message}"
 
 

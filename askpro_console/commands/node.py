@@ -34,6 +34,9 @@ ANSWER_S = 10.0
 
 LOOK_S = 0.2
 
+BEAT_S = 2.0
+"""Workers tell of themselves so often."""
+
 Result = TypeVar("Result")
 
 
@@ -186,12 +189,13 @@ def _invite(system: System, args: argparse.Namespace) -> int:
     from backend.stack.join import join_text, write_join
 
     join = invitation(system, postgres=args.postgres, valkey=args.valkey, is_demo=_is_demo(system))
+    if not args.file and sys.stdout.isatty():
+        raise WrongUsage("It holds passwords, which a screen should not show.", "`askpro node invite FILE` writes it.")
+    _record_invitation(system, args.file or "standard output")
     if args.file:
         write_join(Path(args.file).expanduser(), join)
         told = f"{args.file} lets a node join: bring it there safely, then `askpro serve --join {args.file}`."
         print_json(Told(node=system.node, done=told)) if args.json else print(told)
-    elif sys.stdout.isatty():
-        raise WrongUsage("It holds passwords, which a screen should not show.", "`askpro node invite FILE` writes it.")
     else:
         if stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
             os.fchmod(sys.stdout.fileno(), 0o600)
@@ -202,6 +206,20 @@ def _invite(system: System, args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def _record_invitation(system: System, where: str) -> None:
+    """Whoever has it can read every customer, so it is written down that it was made. Raises Refused."""
+    from backend.postgres.address import Role
+    from backend.services.operating.audit import By, record
+
+    by = By(operator_name(), system.node)
+    with_database(
+        system,
+        Role.WORKER,
+        "askpro-node",
+        lambda connection: record(connection, by, "node.invite", system.node, reason="", detail={"file": where}),
+    )
 
 
 def _is_demo(system: System) -> bool:
@@ -237,13 +255,25 @@ def _drain(system: System, args: argparse.Namespace) -> int:
         return _tell(told, args)
     end = time.monotonic() + args.wait
     while True:
-        fleet = _fleet(system)
-        busy = sum(worker.busy for worker in fleet.workers if worker.node == args.node and worker.state != "stopped")
-        if not busy:
+        busy = _in_work(_fleet(system), args.node)
+        if busy == 0:
             return _tell(msgspec.structs.replace(told, done=f"{args.node} is drained: nothing is in work there."), args)
         if time.monotonic() > end:
-            raise Refused(f"{busy} jobs are still in work on {args.node}.", "It stays drained; they may take longer.")
+            left = f"{busy} jobs are still in work" if busy else "The workers have not said yet that nothing is in work"
+            raise Refused(f"{left} on {args.node}.", "It stays drained; they may take longer.")
         time.sleep(LOOK_S)
+
+
+def _in_work(fleet: FleetSnapshot, name: str) -> int | None:
+    """Jobs in work on a drained node; None until each of its workers has told of itself since it was drained."""
+    node = next((node for node in fleet.nodes if node.node == name), None)
+    since = node.drained_at if node is not None else None
+    workers = [worker for worker in fleet.workers if worker.node == name and worker.state != "stopped"]
+    live = [worker for worker in workers if fleet.taken_at - worker.heartbeat_at < ANSWER_S]
+    # A second beat: at the first a job that was being taken may not have been counted.
+    if since is None or any(worker.heartbeat_at < since + BEAT_S for worker in live):
+        return None
+    return sum(worker.busy for worker in live)
 
 
 def _resume(system: System, args: argparse.Namespace) -> int:

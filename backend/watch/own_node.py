@@ -6,6 +6,8 @@ import time
 from collections import deque
 from pathlib import Path
 
+import msgspec
+
 from backend.stack.client import ControlClient, ControlUnavailable
 from backend.stack.layout import Layout
 from backend.stack.status import Status
@@ -25,6 +27,7 @@ class OwnNode:
         self._changes: deque[Change] = deque(maxlen=REMEMBERED)
         self._restarts: dict[str, int] = {}
         self._cpu = (time.monotonic(), time.process_time())
+        self._home = control.home if control is not None else ""
         self.row: NodeRow | None = None
         """The last look."""
 
@@ -44,7 +47,7 @@ class OwnNode:
             else:
                 self._note_restarts(status)
                 processes = process_rows(status)
-        self.row = self._gauge.look(processes)
+        self.row = msgspec.structs.replace(self._gauge.look(processes), home=self._home)
         return self.row
 
     def watching_ratio(self) -> float | None:

@@ -173,7 +173,12 @@ async def test_three_homes_work_as_one_fleet_and_two_go_on_when_one_loses_its_po
 
     # Told from the first: drain the others, so that the third has the job.
     await askpro("drain", "node-1", "--yes", "--reason", "look at the third")
-    await askpro("drain", "node-2", "--yes", "--wait", "30")
+    await askpro("drain", "node-2", "--yes")
+
+    async def drained() -> bool:
+        return bool(await worker.fetchval("select count(*) = 2 from workers where concurrency = 0"))
+
+    await until(drained, "the others take nothing more")
     before = (await nodes[1].process("worker-webhooks")).pid
     await askpro("restart", "node-2", "worker-webhooks", "--yes")
 
@@ -224,7 +229,15 @@ async def test_three_homes_work_as_one_fleet_and_two_go_on_when_one_loses_its_po
     await until(left, "the second says goodbye")
     actions = await worker.fetch("select action from audit_log order by id")
     told = [row["action"] for row in actions if row["action"].startswith("node.")]
-    assert told == ["node.pause", "node.pause", "node.restart", "node.resume", "node.stop"]
+    assert told == [
+        "node.invite",
+        "node.invite",
+        "node.pause",
+        "node.pause",
+        "node.restart",
+        "node.resume",
+        "node.stop",
+    ]
 
 
 async def _all_are_seen(askpro: Shell, database: PostgresAddress, nodes: list[Node]) -> None:

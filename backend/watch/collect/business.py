@@ -45,6 +45,20 @@ restarts as (
            format('worker %s started on %s, version %s', queue, node, version) as what
     from workers where started_at > now() - interval '24 hours'
     union all
+    select date_part('epoch', started_at), format('%s %s, version %s', node,
+           case when is_joined then 'joined' else 'started' end, version)
+    from nodes where started_at > now() - interval '24 hours'
+    union all
+    -- To whole seconds: a node that comes and goes is told of as often as it does.
+    select floor(date_part('epoch', coalesce(left_at, seen_at))),
+           format('%s %s', node, case when left_at is null then 'vanished' else 'stopped' end)
+    from nodes
+    where left_at > now() - interval '24 hours'
+       or left_at is null and seen_at between now() - interval '24 hours' and now() - interval '6 s'
+    union all
+    select date_part('epoch', at), format('%s: %s %s', actor, replace(action, '.', ' '), subject)
+    from (select * from audit_log where at > now() - interval '24 hours' order by at desc limit 20) said
+    union all
     select date_part('epoch', applied_at), format('migration %s', name)
     from schema_migrations where applied_at > now() - interval '24 hours'
     union all

@@ -84,6 +84,8 @@ def _with_own(nodes: list[NodeRow], own: NodeRow) -> list[NodeRow]:
     registered = next((row for row in nodes if row.node == own.node), None)
     if registered is None:
         return sorted((own, *nodes), key=lambda row: row.node)
+    if registered.home != own.home:
+        return nodes  # Another home has the name: it is told of, with this one as its rival.
     kept = ("state", "silent_s", "home", "is_joined", "started_at", "rival", "drained_by", "drained_at", "drain_reason")
     newest = msgspec.structs.replace(own, **{name: getattr(registered, name) for name in kept})
     return [newest if row is registered else row for row in nodes]
