@@ -148,7 +148,7 @@ class Counted:
     until: datetime
     """Minutes before it are counted."""
     behind: timedelta
-    """What remains to be counted already."""
+    """What remains to be counted or settled already."""
     rest_s: float
     """So long until there is more to count."""
     minutes: int
@@ -156,7 +156,7 @@ class Counted:
 
 
 class Counting:
-    """Counts piece by piece; the pieces grow while counting is quick."""
+    """Counts piece by piece; the pieces grow while it catches up and counting is quick."""
 
     def __init__(self) -> None:
         self._piece = SHORTEST_PIECE
@@ -173,9 +173,11 @@ class Counting:
             async with connection.transaction():
                 counted = await self._count_piece(connection, now)
         except BaseException:
-            self._well_since = None
+            self._well_since, self._piece = None, SHORTEST_PIECE
             raise
-        if time.perf_counter() - began <= QUICK_S:
+        if not counted.behind:
+            self._piece = SHORTEST_PIECE
+        elif time.perf_counter() - began <= QUICK_S:
             self._piece = min(2 * self._piece, LONGEST_PIECE)
         else:
             self._piece = max(self._piece // 2, SHORTEST_PIECE)
@@ -193,13 +195,14 @@ class Counting:
         recounted = max(settled, counted - RECOUNTED)
         if until > counted:
             minutes += await _count(connection, recounted, until)
-        settle = settled
+        settle = to_settle = settled
         if now - self._well_since >= GRACE:
-            settle = max(settled, min(_minute(now - SETTLED_AFTER), until, settled + piece))
+            to_settle = max(settled, min(_minute(now - SETTLED_AFTER), until))
+            settle = min(to_settle, settled + piece)
             # What was counted just now need not be counted once more.
             minutes += await _count(connection, settled, min(settle, recounted) if until > counted else settle)
         await connection.execute(_MOVE_MARK, until, settle)
-        behind = max(ripe - until, timedelta())
+        behind = max(ripe - until, to_settle - settle, timedelta())
         rest_s = 0.0 if behind else (until + MINUTE + COMMIT - now).total_seconds()
         return Counted(until, behind, max(0.0, rest_s), minutes)
 

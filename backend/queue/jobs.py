@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from backend.domain.vocabulary import Provider, QueueName
@@ -23,7 +23,7 @@ from backend.queue.context import Handler, JobContext
 from backend.queue.delivered import Delivered
 from backend.queue.failures import Permanent
 from backend.queue.port import JobQueue, NewJob
-from backend.queue.retention import PRUNERS, prune_all, prune_held, prune_runs
+from backend.queue.retention import PRUNERS, prune_all, prune_held, prune_runs, unsettled
 from backend.queue.turns import Turns
 from backend.services import housekeeping, idempotent_answers
 from backend.services.booking import BookingRequest, Refused
@@ -43,6 +43,9 @@ RETENTION = "default.retention"
 
 RETENTION_S = 60.0
 """So long one run deletes at most; its time limit is longer."""
+
+UNSETTLED_LONG = timedelta(hours=3)
+"""When minutes have not been settled for so long, whoever counts them stands still."""
 
 logger = logging.getLogger(__name__)
 queue = JobQueue()
@@ -113,6 +116,10 @@ async def retention(context: JobContext) -> None:
     def is_over() -> bool:
         return time.monotonic() > end
 
+    async with context.housekeeping() as connection:
+        behind = await unsettled(connection)
+    if behind > UNSETTLED_LONG:
+        logger.warning("no minute was counted for %.0f hours: runs pile up", behind.total_seconds() / 3_600)
     scheduled = frozenset(item.entrypoint for item in SCHEDULE)
     await prune_runs(context.housekeeping, context.policies, scheduled=scheduled, is_over=is_over)
     await prune_held(context.housekeeping, context.policies, is_over=is_over)

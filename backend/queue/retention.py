@@ -141,6 +141,8 @@ _SIMPLE = {
 }
 """Tables whose rows go by their age alone."""
 
+_UNSETTLED = "select now() - settled_until from job_minutes_mark"
+
 FINISHED = ("done", "released", "postponed")
 """Outcomes after which nobody asks for long; the others are failures."""
 
@@ -151,6 +153,12 @@ async def prune_log(connection: Connection) -> int:
     """Fold the oldest rows of the engine's log into its statistics, and delete them."""
     pruned: int = await connection.fetchval(_LOG, LOG_KEPT, RUNS_AT_MOST)
     return pruned
+
+
+async def unsettled(connection: Connection) -> timedelta:
+    """How far back minutes are not counted for the last time: nothing that is younger is deleted."""
+    behind: timedelta = await connection.fetchval(_UNSETTLED)
+    return behind
 
 
 def _by_age(table: str) -> Prune:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backend.postgres.address import Role
-from backend.queue.counting import LONGEST_PIECE, Counting
+from backend.queue.counting import LONGEST_PIECE, SHORTEST_PIECE, Counting
 from backend.watch.histogram import Histogram
 from backend.watch.history import History, Percentiles, read_history, steps_for
 from tests.databases import OpenConnection, OwnConnection
@@ -139,6 +139,8 @@ async def test_an_outage_is_caught_up_with_and_nothing_settles_before_workers_ha
         await counting.count(worker, after + 3 * MINUTE)
     assert (await history(worker, hours=24)).total.done == 21
     assert await worker.fetchval("select settled_until from job_minutes_mark") == after - timedelta(minutes=27)
+    busy_again = await counting.count(worker, after + timedelta(hours=9))
+    assert busy_again.until == after + timedelta(minutes=2 + SHORTEST_PIECE), "who catches up begins with little"
 
 
 async def test_percentiles_of_hours_are_those_of_all_their_runs(worker: OwnConnection) -> None:
