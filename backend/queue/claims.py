@@ -172,6 +172,33 @@ with paused as materialized (
 select id from given
 """
 
+_PARK_WAITING = """
+with paused as materialized (
+    select kind, name, until, ramp_s
+    from pauses
+    where kind = 'company' and company_id = $1 and resumed_at is null and (until is null or until > clock_timestamp())
+    for share
+), given as (
+    update pgqueuer as job
+    set updated = now(),
+        execute_after = coalesce(paused.until + make_interval(secs => random() * paused.ramp_s), now() + $3)
+    from paused, lateral (
+        -- index pgqueuer_ep_prio_id_idx, in the order in which they would be taken
+        select id from pgqueuer
+        where entrypoint = $2 and status = 'queued' and execute_after < now() and headers ->> 'company' = $1::text
+        order by priority desc, id
+        limit $4
+        for update skip locked
+    ) as waiting
+    where job.id = waiting.id
+    returning job.id, paused.kind, paused.name
+), parked as (
+    insert into parked_jobs (job_id, kind, name) select id, kind, name from given
+    on conflict (job_id) do update set kind = excluded.kind, name = excluded.name, parked_at = now()
+)
+select count(*) from given
+"""
+
 _UNPARK = "delete from parked_jobs where job_id = any($1::bigint[])"
 
 _KEEP = """
@@ -183,6 +210,9 @@ returning id
 
 PARKED_FOR = timedelta(hours=1)
 """A job parked by a pause without an end is looked at again after so long; the resume lets it start sooner."""
+
+PARKED_AT_ONCE = 1_000
+"""So many jobs that wait are parked with one statement."""
 
 EVERY = 2**31 - 1
 """No job has so many crashes, none waits for so many milliseconds (24 days) without being counted as that late."""
@@ -350,6 +380,11 @@ class Claims:
             PARKED_FOR,
         )
         return {row["id"] for row in rows}
+
+    async def park_waiting(self, company_id: UUID, entrypoint: str) -> int:
+        """Put off jobs of this company and type that nobody has taken yet, those that would come next; how many."""
+        parked: int = await self._pool.fetchval(_PARK_WAITING, company_id, entrypoint, PARKED_FOR, PARKED_AT_ONCE)
+        return parked
 
     async def unpark(self, claims: Sequence[Claim]) -> None:
         """Note that these jobs are no longer put off, if they were."""

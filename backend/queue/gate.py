@@ -69,16 +69,28 @@ class Gate:
         for (entrypoint, quarantine), matching in quarantined.items():
             await self._hold(entrypoint, quarantine, matching, taken_by)
         if paused:
-            parked = await insist("parking jobs", partial(taken_by.park, paused))
+            parked = await self._park(paused, taken_by)
             # A pause that has just ended parks nothing any more.
             through += [claim for claim in paused if claim.job_id not in parked]
-            for job_id in parked:
-                self._let_go(job_id)
-            if parked:
-                logger.info("parked, as their company is paused: %d", len(parked))
+            if len(parked) == len(claims) > 1:
+                # Where all are theirs many may be: jobs of others need not wait until each has been taken.
+                await self._park_waiting(paused[0], taken_by)
         if control.has_parked and through:
             await insist("taking jobs up that were parked", partial(taken_by.unpark, through))
         return through
+
+    async def _park(self, claims: Sequence[Claim], taken_by: Claims) -> set[int]:
+        parked = await insist("parking jobs", partial(taken_by.park, claims))
+        for job_id in parked:
+            self._let_go(job_id)
+        return parked
+
+    async def _park_waiting(self, like: Claim, taken_by: Claims) -> None:
+        if like.company_id is None:
+            return
+        count = await insist("parking jobs", partial(taken_by.park_waiting, like.company_id, like.entrypoint))
+        if count:
+            logger.info("parked: %d of %s, as company %s is paused", count, like.entrypoint, like.company_id)
 
     async def _hold(self, entrypoint: str, quarantine: Quarantine, claims: Sequence[Claim], taken_by: Claims) -> None:
         # This attempt is none: it does not begin.
