@@ -73,6 +73,8 @@ class Shift:
     node: str
     before: int
     after: int
+    base: int
+    """What it has while nobody decides anything."""
     why: str
     """The decision in one line."""
 
@@ -174,7 +176,7 @@ def _at_once(getter: Load) -> int:
 
 
 def _shift(load: Load, after: int, why: str) -> Shift:
-    return Shift(queue=load.queue, node=load.node, before=load.slots, after=after, why=why)
+    return Shift(queue=load.queue, node=load.node, before=load.slots, after=after, base=load.base, why=why)
 
 
 def _slots(count: int) -> str:

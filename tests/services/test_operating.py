@@ -149,8 +149,8 @@ async def test_a_queue_has_the_slots_a_person_says_until_it_is_freed(worker: Own
 async def test_a_shift_is_done_whole_or_not_at_all_and_never_against_a_person(worker: OwnConnection) -> None:
     def lent(before: int, after: int) -> tuple[Shift, ...]:
         return (
-            Shift(queue="default", node="n1", before=before, after=after, why="d to w"),
-            Shift(queue="webhooks", node="n1", before=50 - before, after=50 - after, why="d to w"),
+            Shift(queue="default", node="n1", before=before, after=after, base=20, why="d to w"),
+            Shift(queue="webhooks", node="n1", before=50 - before, after=50 - after, base=30, why="d to w"),
         )
 
     async def done(shifts: tuple[Shift, ...]) -> bool:
@@ -162,6 +162,12 @@ async def test_a_shift_is_done_whole_or_not_at_all_and_never_against_a_person(wo
 
     assert await done(lent(20, 19))
     assert not await done(lent(20, 19)), "somebody was faster"
+    assert not await done(
+        (Shift(queue="notifications", node="n1", before=7, after=6, base=10, why="what was given back"),)
+    )
+    assert await done(lent(19, 20))
+    assert await worker.fetchval("select count(*) from queue_slots") == 0, "its policy's number is nobody's decision"
+    assert await done(lent(20, 19))
     await slots.scale(worker, ANNA, "webhooks", 40, node="n1", reason="")
     assert not await done(lent(19, 18))
     assert await worker.fetchval("select slots from queue_slots where queue = 'default'") == 19
@@ -174,7 +180,7 @@ async def test_a_shift_is_done_whole_or_not_at_all_and_never_against_a_person(wo
 
     # What is said for all nodes holds where the balancer had decided.
     assert await slots.set_balancing(worker, ANNA, True)
-    shift = Shift(queue="webhooks", node="n1", before=30, after=35, why="flood")
+    shift = Shift(queue="webhooks", node="n1", before=30, after=35, base=30, why="flood")
     assert await slots.shift(worker, [shift])
     assert (await slots.scale(worker, ANNA, "webhooks", 20, reason="spare the provider")).before == 35
     rows = await worker.fetch("select node, slots, is_pinned from queue_slots")

@@ -58,7 +58,7 @@ async def test_slots_are_told_for_each_node_within_what_its_worker_s_policy_allo
         uuid4(),
         json.dumps({"queue": {"concurrency": 20, "floor": 5, "ceiling": 25}}),
     )
-    shift = Shift(queue="webhooks", node="node-2", before=20, after=22, why="flood")
+    shift = Shift(queue="webhooks", node="node-2", before=20, after=22, base=20, why="flood")
     assert await slots.shift(scenery.worker, [shift])
     snapshot = await queues.collect(watch, Sources())
     built_in, told = snapshot.slots

@@ -47,12 +47,16 @@ _SHIFT = """
 insert into queue_slots as known (queue, node, slots, is_pinned, decided_by, reason)
 select $1, $2, $4, false, $6, $5
 where (select is_on from balancing)
+  -- Without a row it has its policy's number, whatever the balancer saw.
+  and ($3::integer = $7::integer or exists (select from queue_slots said where said.queue = $1 and said.node = $2))
   and not exists (select from queue_slots said where said.queue = $1 and said.node in ($2, '') and said.is_pinned)
 on conflict (queue, node) do update
 set slots = excluded.slots, decided_by = excluded.decided_by, reason = excluded.reason, decided_at = now()
 where known.slots = $3 and not known.is_pinned
 returning slots
 """
+
+_HOME = "delete from queue_slots where queue = $1 and node = $2 and slots = $3 and not is_pinned"
 
 
 class Scaled(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,9 +141,11 @@ async def shift(connection: Connection, shifts: Sequence[Shift]) -> bool:
     Needs a transaction of its own, which is to be rolled back after False.
     """
     for one in shifts:
-        done = await connection.fetchval(_SHIFT, one.queue, one.node, one.before, one.after, one.why, BALANCER)
-        if done is None:
+        asked = (one.queue, one.node, one.before, one.after, one.why, BALANCER, one.base)
+        if await connection.fetchval(_SHIFT, *asked) is None:
             return False
+        if one.after == one.base:
+            await connection.execute(_HOME, one.queue, one.node, one.after)
         await connection.execute(_NOTE, one.queue, one.node, one.before, one.after, BALANCER, one.why)
     return True
 
