@@ -205,7 +205,9 @@ def _queue_line(queue: QueueRow, bars: int) -> Line:
     slow = 10.0 if queue.queue in {"webhooks", "appointments"} else 60.0
     old = queue.oldest_s is not None and queue.oldest_s >= slow
     name = Piece(f" {queue.queue:<13}", Tone.BRIGHT if queue.ready or queue.held else Tone.TEXT)
-    state = Piece("✖ no worker".rjust(16), Tone.CRIT) if not queue.workers else None
+    state = Piece("▲ paused".rjust(16), Tone.WARN) if queue.paused else None
+    if not queue.workers:
+        state = Piece("✖ no worker".rjust(16), Tone.CRIT)
     busy = Piece(f"{queue.running}/{queue.concurrency}".rjust(8), Tone.TEXT if queue.running else Tone.DIM)
     held = (Piece(f"▲ {queue.held}".rjust(6), Tone.WARN),) if queue.held else (Piece("0".rjust(6), Tone.DIM),)
     middle: tuple[Piece, ...] = (

@@ -23,7 +23,7 @@ SIDE = ("lanes", "notes", "providers")
 """Beside the others where the screen is wide."""
 
 MOST = {"lanes": 8, "notes": 7, "providers": 5}
-"""Rows of a list that leaves room for the others."""
+"""Rows of a list that leaves room for the others, as long as those need it."""
 
 
 def reachable(sizes: Mapping[str, int]) -> tuple[str, ...]:
@@ -57,6 +57,11 @@ def heights(room: int, sizes: Mapping[str, int], wanted: str, *, names: tuple[st
     for name in queue:
         if name in given:
             more = max(0, min(left, min(_full(name, sizes), HEAD + MOST.get(name, 10_000)) - given[name]))
+            given[name] += more
+            left -= more
+    for name in queue:
+        if name in given:
+            more = max(0, min(left, _full(name, sizes) - given[name]))
             given[name] += more
             left -= more
     last = next((name for name in ("types", "causes", *reversed(queue)) if name in given), queue[0])

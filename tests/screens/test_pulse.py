@@ -132,3 +132,9 @@ async def test_figures_that_come_in_a_burst_are_drawn_together_and_the_last_ones
             await shown.pilot.pause()
         await shown.until(lambda: bool(re.search(r"Calls now +21\b", shown.text)), "the last figure")
     assert draws <= 10
+
+
+def test_a_paused_queue_says_so_in_place_of_what_it_does() -> None:
+    snapshots = busy() | {"queues": queues(queue("notifications", paused=True, ready=41, oldest_s=720.0))}
+    shown = text_of(page_lines(snapshots, 120, 37, Trails()))
+    assert re.search(r"notifications +41 +12 m +▲ paused +0", shown)
