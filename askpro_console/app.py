@@ -182,7 +182,7 @@ class AskProApp(App[int]):
         """Every valid action by group."""
         groups: dict[str, list[Hint]] = {}
         for action in valid_on(screen):
-            keys = " ".join(self.keys_of(action))
+            keys = " ".join(self.keys_of(action)) or "".join(f":{word}" for word in action.words[:1])
             groups.setdefault(action.group, []).append(Hint(keys, action.help or action.title, self.allowed(action)))
         groups["Screens"] = [Hint(mode.key, mode.title) for mode in modes.MODES]
         return groups

@@ -42,6 +42,8 @@ REST_S = 0.06
 MOST = 200
 """Jobs shown."""
 
+EMPTY = "No job matches. Of finished jobs only the newest are looked through."
+
 STATE_TONES = {"held": Tone.CRIT, "failed": Tone.WARN, "discarded": Tone.DIM, "done": Tone.DIM, "running": Tone.ACCENT}
 
 FOUND: tuple[Column[FoundJob], ...] = (
@@ -182,7 +184,7 @@ class FindScreen(HeldActions):
             key=lambda row: f"{row.job_id}",
             title="Found",
             nouns=("job", "jobs"),
-            empty="No job matches. Of finished jobs only the newest are looked through.",
+            empty=EMPTY,
         )
 
     def on_mount(self) -> None:
@@ -246,16 +248,21 @@ class FindScreen(HeldActions):
         if message.asked != self.query_one(FindField).value:
             return
         bar = self.query_one(FindBar)
+        table = self.query_one(VirtualTable)
         if message.problem:
             bar.tell(message.problem, Tone.WARN)
+            if not table.book.total:
+                table.empty_text = message.problem
+                table.set_rows(())
             return
+        table.empty_text = EMPTY
         is_another = message.asked != self._text or self._has_decided
         self._text, self._has_decided = message.asked, False
         count = len(message.jobs)
         shown = f"{count_text(count)} found" if count < MOST else f"the newest {count_text(count)}"
         partly = "" if message.is_whole else " among the newest, a rarer word finds older ones"
         bar.tell(f"{shown}{partly}  {message.took_s * 1000:.0f} ms", Tone.DIM if message.is_whole else Tone.WARN)
-        self.query_one(VirtualTable).set_rows(message.jobs, at_once=is_another)
+        table.set_rows(message.jobs, at_once=is_another)
 
     def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """A job opens."""
