@@ -54,6 +54,8 @@ class NodeDesk:
         self._turn = asyncio.Lock()
         self.rung = asyncio.Event()
         """Set when there may be orders."""
+        self._has_name = False
+        """Whether the name is this home's: who only wants it obeys nothing that is meant for its owner."""
 
     async def beat(self, row: NodeRow) -> None:
         """Tell that the node works. Raises DeskTrouble."""
@@ -61,7 +63,9 @@ class NodeDesk:
         async with self._turn:
             try:
                 await registry.beat(await self._connected(), self.me, told)
+                self._has_name = True
             except NameTaken as taken:
+                self._has_name = False
                 raise DeskTrouble(str(taken)) from taken
             except DATABASE_ERRORS as error:
                 raise self._failed(error) from error
@@ -72,6 +76,8 @@ class NodeDesk:
             async with asyncio.timeout(ORDERS_S):
                 await self.rung.wait()
         self.rung.clear()
+        if not self._has_name:
+            return
         async with self._turn:
             try:
                 connection = await self._connected()

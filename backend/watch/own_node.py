@@ -80,7 +80,8 @@ def process_rows(status: Status) -> tuple[ProcessRow, ...]:
             cpu_ratio=process.cpu_ratio,
             restarts=process.restarts,
             since=process.since,
-            detail=process.detail,
+            # A process may have said anything, and the database takes no NUL.
+            detail=process.detail.replace("\0", " "),
         )
         for process in status.processes
     )

@@ -23,8 +23,9 @@ from backend.stack.status import Phase, ProcessState, ProcessStatus, Status
 from backend.watch.collect import Sources
 from backend.watch.collect.fleet import collect
 from backend.watch.connection import Connection
-from backend.watch.node_desk import NodeDesk
+from backend.watch.node_desk import DeskTrouble, NodeDesk
 from backend.watch.nodes import NodeGauge
+from backend.watch.own_node import process_rows
 from backend.watch.snapshots import FleetSnapshot, NodeRow, ProcessRow
 from tests.databases import OpenConnection, OwnConnection
 
@@ -199,6 +200,31 @@ def short_layout(engines_directory: Path) -> Layout:
     layout = Layout.from_environment({"ASKPRO_HOME": str(engines_directory / "n2")})
     layout.run.mkdir(parents=True, exist_ok=True)
     return layout
+
+
+async def test_who_only_wants_a_name_obeys_nothing_that_is_meant_for_its_owner(
+    desk: OwnConnection, database: PostgresAddress, row: NodeRow, supervisor: Supervisor, short_layout: Layout
+) -> None:
+    rival = NodeDesk(database, replace(N2, home="shed:/two"), short_layout)
+    try:
+        await beat(desk, N2, told(row))
+        number = await order(desk, ANNA, "node-2", "", NodeOrder.RESTART)
+        with pytest.raises(DeskTrouble, match="already, at box:/two"):
+            await rival.beat(row)
+        await rival.take_orders()
+        waits = await became(desk, number)
+        assert waits is not None
+        assert (waits.state, supervisor.told) == (OrderState.WAITING, [])
+    finally:
+        await rival.aclose()
+
+
+async def test_whatever_a_process_said_before_it_ended_can_be_told(desk: OwnConnection, watch: Connection) -> None:
+    failed = ProcessStatus(name="api", pid=None, state=ProcessState.FAILED, detail='died: \0 \\u0000 "x"')
+    status = msgspec.structs.replace(Supervisor().status(), processes=(failed,))
+    gauge = NodeGauge("node-2", "0.1.0", Path("/"))
+    await beat(desk, N2, told(gauge.look(process_rows(status))))
+    assert (await fleet(watch)).nodes[0].processes[0].detail == 'died:   \\u0000 "x"'
 
 
 async def test_a_node_obeys_its_own_orders_and_says_what_became_of_them(
