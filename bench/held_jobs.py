@@ -98,7 +98,7 @@ async def measure(address: PostgresAddress, superuser: Superuser, options: argpa
     for statement in (HELD, RUNS):
         await server.execute(statement, half, timeout=1_800)
     await server.execute(ENGINE, timeout=900)
-    for table in ("held_jobs", "job_runs", "pgqueuer"):
+    for table in ("held_jobs", "held_texts", "job_runs", "pgqueuer"):
         await server.execute(f"vacuum analyze askpro.{table}", timeout=900)
     reader = await connect(address, Role.CONSOLE, application="bench")
     details = Details(address)

@@ -124,9 +124,11 @@ _HELD_MATCHES = """
 _NEWEST = f"""
 with held as (
     select {_HELD_COLUMNS}
-    from (select * from held_jobs order by held_at desc, job_id desc limit {NEWEST_HELD}) h
-    where {_HELD_MATCHES}
-    order by h.held_at desc, h.job_id desc limit $5
+    from (select h.job_id
+          from (select * from held_texts order by held_at desc, job_id desc limit {NEWEST_HELD}) h
+          where {_HELD_MATCHES}
+          order by h.held_at desc, h.job_id desc limit $5) matching
+    join held_jobs h using (job_id)
 ), numbered as (
     select {_HELD_COLUMNS} from held_jobs h where h.job_id = $9
 ), waiting as (
@@ -184,9 +186,9 @@ limit $5
 # How common each word is: in blocks from all over the table, so that a burst of equal failures does not decide.
 _SHARES = """
 select avg((h.searched like pattern)::int)::float8 as share
-from (select searched from held_jobs tablesample system ((
+from (select searched from held_texts tablesample system ((
           select least(100.0, 100.0 * $2 / greatest(reltuples, 1))::float4
-          from pg_class where oid = 'held_jobs'::regclass))
+          from pg_class where oid = 'held_texts'::regclass))
       limit $2) h, unnest($1::text[]) with ordinality as words (pattern, place)
 group by place order by place
 """
@@ -194,15 +196,17 @@ group by place order by place
 _OLDER_OF = f"""
 select f.job_id, f.entrypoint, c.slug as company, f.state, f.at, f.attempts, f.fingerprint, f.error
 from (
-    select {_HELD_COLUMNS} from {{source}} h where {_HELD_MATCHES}
-    order by h.held_at desc, h.job_id desc limit $5
+    select {_HELD_COLUMNS}
+    from (select h.job_id from {{source}} h where {_HELD_MATCHES}
+          order by h.held_at desc, h.job_id desc limit $5) matching
+    join held_jobs h using (job_id)
 ) f
 left join companies c on c.id = f.company_id
 """  # noqa: S608 - only constants of this module
 
-_INDEXED = "(select * from held_jobs where {each_word})"
+_INDEXED = "(select * from held_texts where {each_word})"
 
-_LATEST_OF = "(select * from held_jobs h where {narrowed} order by h.held_at desc limit {rows})"
+_LATEST_OF = "(select * from held_texts h where {narrowed} order by h.held_at desc limit {rows})"
 
 _SIZE = """
 select count(*) from {source} h
@@ -258,7 +262,10 @@ async def search_jobs(connection: Connection, question: JobQuestion, *, limit: i
         is_whole = older.is_whole
         if older.source:
             more = await connection.fetch(_OLDER_OF.format(source=older.source), *asked, *older.extra)
-            found = {row["job_id"]: _found(dict(row)) for row in more} | found
+            held = {row["job_id"]: _found(dict(row)) for row in more}
+            # As in one statement: that a job was held goes before how its last run ended.
+            ran = {number for number, job in found.items() if job.state in {FoundState.DONE, FoundState.FAILED}}
+            found |= {number: job for number, job in held.items() if number not in found or number in ran}
     jobs = sorted(found.values(), key=lambda job: (job.at, job.job_id), reverse=True)[:limit]
     return Answer(jobs=tuple(jobs), is_whole=is_whole or len(jobs) == limit)
 

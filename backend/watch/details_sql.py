@@ -192,9 +192,9 @@ select json_build_object(
         from (select id as job_id from {waiting_or_running} each
               where entrypoint like 'webhooks.%' and position(convert_to(w.id::text, 'UTF8') in payload) > 0
               union
-              -- index held_jobs_searched: a few letters lead there, the rest is compared
-              select job_id from held_jobs
-              where searched like '%' || right(w.id::text, 10) || '%'
+              -- index held_texts_searched: a few letters lead there, the rest is compared
+              select job_id from held_texts t join held_jobs using (job_id)
+              where t.searched like '%' || right(w.id::text, 10) || '%'
                 and position(convert_to(w.id::text, 'UTF8') in payload) > 0
               limit 10) known
         {job_joins}))
@@ -223,9 +223,9 @@ moments as (
      order by w.id limit 100)
     union all
     (select h.held_at, 'job', h.job_id::text, concat(h.entrypoint, ' held: ', left(h.error_type, 200)), h.state, null
-     from held_jobs h, c
-     where h.company_id = c.company_id
-       and h.searched like '%' || translate(lower(right(c.provider_call_id, 10)), '\\%_', '___') || '%'
+     from held_texts t join held_jobs h using (job_id), c
+     where t.company_id = c.company_id
+       and t.searched like '%' || translate(lower(right(c.provider_call_id, 10)), '\\%_', '___') || '%'
        and position(convert_to(to_json(c.provider_call_id)::text, 'UTF8') in h.payload) > 0
      limit 50)
     union all

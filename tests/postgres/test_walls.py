@@ -26,7 +26,7 @@ TABLES = """
     order by c.relname
 """
 
-OURS = frozenset({"audit_log", "job_runs", "held_jobs", "pauses", "quarantines"})
+OURS = frozenset({"audit_log", "job_runs", "held_jobs", "held_texts", "pauses", "quarantines"})
 """Records of the queue's own work and of its operators: their company is a note, and no API may look at them."""
 
 CONSTRAINTS = """

@@ -128,8 +128,11 @@ def conditions(held: HeldFilter, company_id: UUID | None, *, first: int = 1) -> 
         need("h.held_at >= ?", held.since)
     if held.until is not None:
         need("h.held_at < ?", held.until)
-    for word in words_of(held.text):
-        need("h.searched like ?", f"%{literal(word)}%")
+    if words := words_of(held.text):
+        arguments += [f"%{literal(word)}%" for word in words]
+        last = first - 1 + len(arguments)
+        each = " and ".join(f"t.searched like ${number}" for number in range(last - len(words) + 1, last + 1))
+        parts.append(f"h.job_id in (select t.job_id from held_texts t where {each})")  # noqa: S608 - numbers only
     return Conditions(" and ".join(parts), tuple(arguments))
 
 
