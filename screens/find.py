@@ -44,6 +44,10 @@ MOST = 200
 
 EMPTY = "No job matches. Of finished jobs only the newest are looked through."
 
+TOO_COMMON = (
+    "No job matches among the newest. These words are too common or too short to look further: add a rarer one."
+)
+
 STATE_TONES = {"held": Tone.CRIT, "failed": Tone.WARN, "discarded": Tone.DIM, "done": Tone.DIM, "running": Tone.ACCENT}
 
 FOUND: tuple[Column[FoundJob], ...] = (
@@ -255,13 +259,13 @@ class FindScreen(HeldActions):
                 table.empty_text = message.problem
                 table.set_rows(())
             return
-        table.empty_text = EMPTY
+        table.empty_text = EMPTY if message.is_whole else TOO_COMMON
+        table.note("" if message.is_whole else "older ones may be missing: add a rarer word, or since=")
         is_another = message.asked != self._text or self._has_decided
         self._text, self._has_decided = message.asked, False
         count = len(message.jobs)
         shown = f"{count_text(count)} found" if count < MOST else f"the newest {count_text(count)}"
-        partly = "" if message.is_whole else " among the newest, a rarer word finds older ones"
-        bar.tell(f"{shown}{partly}  {message.took_s * 1000:.0f} ms", Tone.DIM if message.is_whole else Tone.WARN)
+        bar.tell(f"{shown}  {message.took_s * 1000:.0f} ms")
         table.set_rows(message.jobs, at_once=is_another)
 
     def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
