@@ -20,6 +20,7 @@ from askpro_console.secrets import SecretRefused, SecretStore
 from askpro_console.settings import Settings
 from askpro_console.settings_file import Loaded, load
 from askpro_console.version import version
+from backend.queue.policies import put_in_force
 from backend.stack.endpoints import Endpoints
 from backend.stack.join import Join, read_join
 from backend.stack.layout import Layout
@@ -60,7 +61,10 @@ class System:
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> System:
-        """The system that the environment points at. Raises SettingsWrong, JoinWrong."""
+        """The system that the environment points at; this process works by its policies from now on.
+
+        Raises SettingsWrong, JoinWrong.
+        """
         env = os.environ if environ is None else environ
         try:
             layout = Layout.from_environment(env)
@@ -68,6 +72,7 @@ class System:
             raise WrongUsage("It is unknown where this user's files live.", "Set HOME or ASKPRO_HOME.") from homeless
         join = read_join(layout.join_file)
         loaded = load(layout.config_file, env, None if join is None else join.settings)
+        put_in_force(loaded.policies)
         return cls(layout=layout, loaded=loaded, environ=env, join=join)
 
     @property

@@ -12,7 +12,6 @@ from askpro_console.refusal import Refused
 from askpro_console.system import System
 from askpro_console.version import version
 from backend.domain.vocabulary import QueueName
-from backend.queue.policies import put_in_force
 from backend.stack.failures import StackFailure
 from backend.stack.log_records import write_to_stderr
 
@@ -38,7 +37,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the process until it is told to stop. The supervisor's own refusals are for whoever started it."""
     system = System.load()
-    put_in_force(system.loaded.policies)
     name = f"worker-{args.queue}" if args.process == "worker" else args.process
     written = write_to_stderr(name, level=system.settings.logs.level)
     logger.info("%s starts, version %s", name, version())

