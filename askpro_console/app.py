@@ -350,6 +350,7 @@ class AskProApp(App[int]):
         for seen in self._known():
             self.feed.give(seen)
         self.set_interval(TICK_S, self._tick)
+        self.set_timer(modes.IMPORT_AFTER_S, lambda: self._run(modes.import_ahead(), "imports"))
         self.call_after_refresh(self._begin)
 
     def on_resize(self) -> None:

@@ -1,10 +1,11 @@
 """The screens that can be called by name, with a key of their own or not, and where their code is.
 
-They are imported when first shown.
+They are imported when first shown, or before that once the first frame stands.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
@@ -54,3 +55,12 @@ SECOND: dict[str, Mode] = {
     )
 }
 """Screens over the others, opened by an action that runs `open.NAME`, left with escape."""
+
+IMPORT_AFTER_S = 1.0
+"""From the first frame until what may be shown next is imported."""
+
+
+async def import_ahead() -> None:
+    """Import the first level's screens in a thread, so that their keys find them ready."""
+    for mode in MODES:
+        await asyncio.to_thread(import_module, mode.module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,7 @@ from textual._compositor import ChopsUpdate
 from textual.screen import Screen
 from textual.widgets import Static
 
+from askpro_console import modes
 from askpro_console.app import AskProApp
 from askpro_console.local_stack import StackTrouble
 from askpro_console.safe_output import HarmlessLines
@@ -293,3 +295,10 @@ def test_the_private_points_of_textual_that_are_used_still_exist() -> None:
     assert callable(getattr(Screen, "_compositor_refresh", None))
     assert callable(getattr(AskProApp, "_display", None))
     assert TightUpdate.of(ChopsUpdate([], [], [])).spans == []
+
+
+async def test_every_screen_is_where_its_name_says_and_the_first_level_is_imported_ahead() -> None:
+    await modes.import_ahead()
+    assert {mode.module for mode in modes.MODES} <= set(sys.modules)
+    for mode in (*modes.MODES, *modes.SECOND.values()):
+        assert mode.name == mode.make().NAME
