@@ -184,7 +184,7 @@ class AskProApp(App[int]):
         for action in valid_on(screen):
             keys = " ".join(self.keys_of(action)) or "".join(f":{word}" for word in action.words[:1])
             groups.setdefault(action.group, []).append(Hint(keys, action.help or action.title, self.allowed(action)))
-        groups["Screens"] = [Hint(mode.key, mode.title) for mode in modes.MODES]
+        groups["Screens"] = [*(Hint(mode.key, mode.title) for mode in modes.MODES), *groups.get("Screens", ())]
         return groups
 
     def say(self, text: str, *, severity: Severity = "information") -> None:

@@ -18,7 +18,7 @@ ACTIONS: tuple[Action, ...] = (
         QUEUES,
         Danger.CHANGES,
         hint=11,
-        help="pause or resume the queue, job type, company or provider; lift a quarantine, cancel a bulk action",
+        help="pause what the cursor is on, or take back what is in force there",
     ),
     Action(
         "queues.more",
@@ -87,7 +87,7 @@ ACTIONS: tuple[Action, ...] = (
         ("h",),
         QUEUES,
         hint=17,
-        help="what the queue or job type did over the last hours and days",
+        help="what the queue or job type did lately",
     ),
     Action(
         "schedule.run_now",
@@ -120,7 +120,7 @@ ACTIONS: tuple[Action, ...] = (
         "Screens",
         "open.policies",
         words=("policies", "policy"),
-        help="what holds for each queue and job type, and where each value comes from",
+        help="policies in force, and where each value comes from",
     ),
     Action(
         "console.schedule",
@@ -128,7 +128,7 @@ ACTIONS: tuple[Action, ...] = (
         "Screens",
         "open.schedule",
         words=("schedule", "periodic"),
-        help="what comes round by itself: last runs, run now, pause",
+        help="what comes round by itself; run now, pause",
     ),
     Action(
         "console.history",
@@ -136,7 +136,7 @@ ACTIONS: tuple[Action, ...] = (
         "Screens",
         "open.history",
         words=("history",),
-        help="what queues and job types did over the last hours and days",
+        help="what queues and job types did lately",
     ),
 )
 """Their place in the registry."""
