@@ -22,11 +22,13 @@ from widgets.pieces import Content, Line, Piece, Tone, line
 from widgets.table import VirtualTable
 
 if TYPE_CHECKING:
-    from backend.watch.details import HeldJob
+    from backend.watch.details import Details, HeldJob
     from backend.watch.snapshots import BulkRow, Snapshot
 
 MOST = 500
 """Jobs that are listed; there may be more, and `a` in a dialog means all of them."""
+
+EMPTY = "None is held for this cause any more. What was decided about them stands in :audit."
 
 JOBS: tuple[Column[HeldJob], ...] = (
     Column(
@@ -68,6 +70,7 @@ class CauseScreen(HeldActions):
         self._bulk_rows: tuple[BulkRow, ...] = ()
         self._quarantines = 0
         self._has_decided = False
+        self._details: Details | None = None
 
     def body(self) -> Iterable[Widget]:
         """The cause, then its jobs."""
@@ -77,7 +80,7 @@ class CauseScreen(HeldActions):
             key=lambda row: f"{row.job_id}",
             title="Jobs",
             nouns=("job", "jobs"),
-            empty="None is held for this cause any more. What was decided about them stands in :audit.",
+            empty=EMPTY,
         )
 
     def on_mount(self) -> None:
@@ -116,7 +119,11 @@ class CauseScreen(HeldActions):
         if message.problem:
             self.host.say(message.problem, severity="error")
             table.note("▲ not read anew")
+            if not table.book.total:
+                table.empty_text = message.problem
+                table.set_rows(())
             return
+        table.empty_text = EMPTY
         table.note(f"the latest {count_text(MOST)}" if len(message.jobs) >= MOST else "")
         table.set_rows(message.jobs, at_once=self._has_decided)
         self._has_decided = False
@@ -156,23 +163,27 @@ class CauseScreen(HeldActions):
             fingerprint=self._group.fingerprint,
         )
 
+    async def on_unmount(self) -> None:
+        """Close the connections."""
+        if self._details is not None:
+            await self._details.aclose()
+
     async def _load(self) -> None:
-        address = self.host.postgres
-        if address is None:
-            self.post_message(Found((), "The database is not known: no system runs here."))
-            return
-        details = (await module("backend.watch.details")).Details(address)
         try:
             async with asyncio.timeout(READ_S):
-                jobs = await details.held_jobs(self._group.fingerprint)
+                if self._details is None:
+                    address = self.host.postgres
+                    if address is None:
+                        self.post_message(Found((), "The database is not known: no system runs here."))
+                        return
+                    self._details = (await module("backend.watch.details")).Details(address)
+                jobs = await self._details.held_jobs(self._group.fingerprint)
         except TimeoutError:
             self.post_message(Found((), f"The database did not answer within {READ_S:.0f} s. ctrl+r tries again."))
         except Exception as error:
             self.post_message(Found((), f"The jobs cannot be read: {error}. ctrl+r tries again."))
         else:
             self.post_message(Found(jobs))
-        finally:
-            await details.aclose()
 
     def _draw(self) -> None:
         facts = cause_facts(self._group, is_gone=self._is_gone, quarantines=self._quarantines)
