@@ -59,6 +59,9 @@ class Finding:
     """What can be done about it."""
 
 
+SILENT_PUBLISHER_S = 15.0
+"""A publisher that starts afresh is back sooner."""
+
 _WEIGHT = {Verdict.CRIT: 0, Verdict.WARN: 1, Verdict.UNKNOWN: 2, Verdict.OK: 3}
 
 
@@ -261,6 +264,11 @@ def _node(node: NodeRow, snapshot: FleetSnapshot) -> Iterator[Finding]:
             f"look there, or askpro node forget {node.node}",
         )  # fmt: skip
         return
+    if node.untold_s > SILENT_PUBLISHER_S:
+        yield Finding(
+            Verdict.WARN, node.node, f"its publisher is silent for {_span(node.untold_s)}: no order is taken up there",
+            "fleet", "askpro logs publisher there",
+        )  # fmt: skip
     if node.rival:
         yield Finding(
             Verdict.WARN, node.node, f"{node.rival} wants the same name", "fleet", "set another stack.node there"

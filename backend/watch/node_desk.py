@@ -87,11 +87,16 @@ class NodeDesk:
                 raise self._failed(error) from error
 
     async def leave(self) -> None:
-        """Say goodbye if the whole node stops, and not only this process. Never raises."""
+        """Say goodbye if the whole node stops, else that this process is back in a moment. Never raises."""
+        if not self._has_name:
+            return
         try:
             async with asyncio.timeout(COMMAND_S):
-                if await self._stops():
+                phase = await self._phase()
+                if phase is Phase.STOPPING:
                     await registry.leave(await self._connected(), self.me)
+                elif phase is not None:
+                    await registry.back_soon(await self._connected(), self.me)
         except DATABASE_ERRORS as error:
             logger.info("left without a goodbye: %s", in_few_words(error))
 
@@ -160,10 +165,11 @@ class NodeDesk:
             return [order.process]
         return sorted((name for name in there if name not in orders.STORES), key=lambda name: name == OWN)
 
-    async def _stops(self) -> bool:
+    async def _phase(self) -> Phase | None:
+        """How the node stands; None when its supervisor does not answer any more. Without one it stops with this."""
         if self._control is None:
-            return True
+            return Phase.STOPPING
         try:
-            return (await self._control.status()).phase is Phase.STOPPING
+            return (await self._control.status()).phase
         except StackFailure:
-            return False
+            return None

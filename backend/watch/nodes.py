@@ -77,6 +77,7 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     home: str
     version: str
     is_joined: bool
+    untold_s: float
     silent_s: float
     left_s: float | None
     running_s: float
@@ -100,7 +101,8 @@ def node_row(registered: Registered, now: float) -> NodeRow:
         version=registered.version,
         seen_at=now - registered.silent_s,
         state=state,
-        silent_s=silent_s,
+        silent_s=max(0.0, silent_s),
+        untold_s=max(0.0, registered.untold_s),
         home=registered.home,
         is_joined=registered.is_joined,
         started_at=now - registered.running_s,

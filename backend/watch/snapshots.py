@@ -229,7 +229,9 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessRow, ...]
     state: NodeState = NodeState.UP
     silent_s: float = 0.0
-    """Since it was last heard of, by the database's clock."""
+    """Since its publisher or one of its workers was last heard of, by the database's clock."""
+    untold_s: float = 0.0
+    """Since its publisher last told of it: while it does not, nobody there takes orders up."""
     home: str = ""
     """Its machine and directory."""
     is_joined: bool = False

@@ -32,6 +32,7 @@ async def desk(
             node.node,
         )
     await connection.execute("update nodes set seen_at = now() - interval '90 s' where node = 'node-3'")
+    await connection.execute("update workers set heartbeat_at = now() - interval '90 s' where node = 'node-3'")
     return connection
 
 

@@ -14,7 +14,7 @@ import pytest
 from backend.domain.vocabulary import NodeOrder, NodeState, OrderState, PauseKind
 from backend.postgres.address import PostgresAddress, Role
 from backend.services.fleet.orders import became, order
-from backend.services.fleet.registry import NameTaken, Self, beat, claim, forget, leave
+from backend.services.fleet.registry import NameTaken, Self, back_soon, beat, claim, forget, leave
 from backend.services.operating.audit import By
 from backend.services.operating.refusals import NotPossible
 from backend.stack.control import Control, ControlServer
@@ -23,6 +23,7 @@ from backend.stack.status import Phase, ProcessState, ProcessStatus, Status
 from backend.watch.collect import Sources
 from backend.watch.collect.fleet import collect
 from backend.watch.connection import Connection
+from backend.watch.findings import find
 from backend.watch.node_desk import DeskTrouble, NodeDesk
 from backend.watch.nodes import NodeGauge
 from backend.watch.own_node import process_rows
@@ -87,6 +88,31 @@ async def test_who_missed_three_beats_has_vanished_and_keeps_its_last_words(
     assert 7.0 <= gone.silent_s < 60.0
 
     await beat(desk, N2, told(row))
+    assert (await fleet(watch)).nodes[0].state is NodeState.UP
+
+
+async def test_a_node_whose_workers_beat_has_not_vanished_with_its_publisher(
+    desk: OwnConnection, watch: Connection, row: NodeRow
+) -> None:
+    await beat(desk, N2, told(row))
+    await desk.execute(
+        "insert into workers (id, node, queue, pid, version, concurrency)"
+        " values (uuidv7(), 'node-2', 'default', 1, '', 9)"
+    )
+    await silent_for(desk, "node-2", 20.0)
+    snapshot = await fleet(watch)
+    assert snapshot.nodes[0].state is NodeState.UP
+    assert [finding.text for finding in find({"fleet": snapshot}) if "publisher" in finding.text] == [
+        "its publisher is silent for 20 s: no order is taken up there"
+    ]
+    with pytest.raises(NameTaken):
+        await claim(desk, replace(N2, home="shed:/two"))
+    with pytest.raises(NotPossible, match="has not been heard of"):
+        await order(desk, ANNA, "node-2", "", NodeOrder.RESTART)
+
+    # One that starts afresh in good order is not missed meanwhile.
+    await desk.execute("delete from workers")
+    await back_soon(desk, N2)
     assert (await fleet(watch)).nodes[0].state is NodeState.UP
 
 

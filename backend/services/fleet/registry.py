@@ -18,6 +18,10 @@ VANISHED_S = 6.0
 """A node that has been silent for so long has vanished: three beats missed. Told on within 10 s, the look included."""
 
 
+GRACE_S = 10.0
+"""A publisher that ends in good order while its node goes on is not missed for so long."""
+
+
 class NameTaken(Exception):
     """Another node works under this name; the message says where, in a sentence."""
 
@@ -46,7 +50,9 @@ insert into nodes as n (node, home, version, is_joined) values ($1, $2, $3, $4)
 on conflict (node) do update
 set home = excluded.home, version = excluded.version, is_joined = excluded.is_joined, started_at = now(),
     seen_at = now(), left_at = null, told = null, rival_home = null, rival_at = null
-where n.home = excluded.home or n.left_at is not null or n.seen_at < now() - make_interval(secs => $5)
+where n.home = excluded.home or n.left_at is not null
+   or n.seen_at < now() - make_interval(secs => $5) and not exists (
+          select from workers w where w.node = n.node and w.heartbeat_at > now() - make_interval(secs => $5))
 returning true
 """
 
@@ -56,7 +62,9 @@ on conflict (node) do update
 set home = excluded.home, version = excluded.version, is_joined = excluded.is_joined, seen_at = now(), left_at = null,
     told = excluded.told,
     started_at = case when n.home = excluded.home and n.left_at is null then n.started_at else now() end
-where n.home = excluded.home or n.left_at is not null or n.seen_at < now() - make_interval(secs => $5)
+where n.home = excluded.home or n.left_at is not null
+   or n.seen_at < now() - make_interval(secs => $5) and not exists (
+          select from workers w where w.node = n.node and w.heartbeat_at > now() - make_interval(secs => $5))
 returning true
 """
 
@@ -66,7 +74,11 @@ returning home, date_part('epoch', now() - seen_at) as silent_s
 """
 
 _STANDING = """
-select left_at is null and seen_at > now() - make_interval(secs => $2) as works from nodes where node = $1
+select left_at is null and (
+           seen_at > now() - make_interval(secs => $2) or exists (
+               select from workers w where w.node = n.node and w.heartbeat_at > now() - make_interval(secs => $2))
+       ) as works
+from nodes n where node = $1
 """
 
 
@@ -85,6 +97,16 @@ async def beat(connection: Connection, me: Self, told: str) -> None:
 async def leave(connection: Connection, me: Self) -> None:
     """Say goodbye: the node stops in good order."""
     await connection.execute("update nodes set left_at = now() where node = $1 and home = $2", me.node, me.home)
+
+
+async def back_soon(connection: Connection, me: Self) -> None:
+    """Say that only the publisher starts afresh: its silence means nothing for some seconds."""
+    await connection.execute(
+        "update nodes set seen_at = now() + make_interval(secs => $3) where node = $1 and home = $2",
+        me.node,
+        me.home,
+        GRACE_S,
+    )
 
 
 async def forget(connection: Connection, by: By, node: str, *, reason: str = "") -> None:

@@ -25,12 +25,15 @@ select json_build_object(
     'nodes', (
         select coalesce(json_agg(json_build_object(
             'node', n.node, 'home', n.home, 'version', n.version, 'is_joined', n.is_joined,
-            'silent_s', date_part('epoch', now() - n.seen_at), 'left_s', date_part('epoch', now() - n.left_at),
+            'untold_s', date_part('epoch', now() - n.seen_at),
+            'silent_s', date_part('epoch', now() - greatest(n.seen_at, w.heartbeat_at)),
+            'left_s', date_part('epoch', now() - n.left_at),
             'running_s', date_part('epoch', now() - n.started_at), 'told', n.told,
             'rival', case when n.rival_at > now() - interval '10 s' then n.rival_home end,
             'drained_by', p.paused_by, 'drained_s', date_part('epoch', now() - p.paused_at), 'drain_reason', p.reason)
             order by n.node), '[]')
         from nodes n
+        left join (select node, max(heartbeat_at) as heartbeat_at from workers group by node) w on w.node = n.node
         left join pauses p on p.kind = 'node' and p.name = n.node and p.resumed_at is null
              and (p.until is null or p.until > now())
         where n.left_at is null or n.left_at > now() - interval '1 hour'),
@@ -42,6 +45,9 @@ select json_build_object(
               order by ordered_at desc limit 20) latest)
 )
 """
+
+
+DRAINED = ("drained_by", "drained_at", "drain_reason")
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -86,6 +92,6 @@ def _with_own(nodes: list[NodeRow], own: NodeRow) -> list[NodeRow]:
         return sorted((own, *nodes), key=lambda row: row.node)
     if registered.home != own.home:
         return nodes  # Another home has the name: it is told of, with this one as its rival.
-    kept = ("state", "silent_s", "home", "is_joined", "started_at", "rival", "drained_by", "drained_at", "drain_reason")
+    kept = ("state", "silent_s", "untold_s", "is_joined", "started_at", "rival", *DRAINED)
     newest = msgspec.structs.replace(own, **{name: getattr(registered, name) for name in kept})
     return [newest if row is registered else row for row in nodes]
