@@ -19,12 +19,16 @@ from backend.postgres.pools import Pool
 BEAT_S = 2.0
 """Time between two renewals."""
 
+_RENEW = """
+update workers
+set concurrency = $2, busy = $3, done = $4, rss_bytes = $5, state = $6, in_force = $7::jsonb, heartbeat_at = now()
+where id = $1
+"""
+
 _SIGN = """
-insert into workers (id, node, queue, pid, version, policies, concurrency, busy, done, rss_bytes, state, in_force)
-values ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10, $11, $12::jsonb)
-on conflict (id) do update
-set concurrency = excluded.concurrency, busy = excluded.busy, done = excluded.done, rss_bytes = excluded.rss_bytes,
-    state = excluded.state, in_force = excluded.in_force, heartbeat_at = now()
+insert into workers (id, concurrency, busy, done, rss_bytes, state, in_force, node, queue, pid, version, policies)
+values ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12::jsonb)
+on conflict (id) do nothing
 """
 
 
@@ -60,21 +64,21 @@ class Roster:
     ) -> None:
         """`policies`: those that it works by, JSON."""
         self._pool = pool
-        self._fixed = (worker_id, node, queue.value, os.getpid(), version, policies)
+        self._id = worker_id
+        self._fixed = (node, queue.value, os.getpid(), version, policies)
         self._figures = figures
         self._process = psutil.Process()
 
     async def sign(self) -> None:
         """Write or renew the row. Raises asyncpg's errors, OSError or TimeoutError."""
         now = self._figures()
-        await self._pool.execute(
-            _SIGN,
-            *self._fixed,
+        figures = (
             now.slots,
             now.busy,
             now.done,
             self._process.memory_info().rss,
             now.state,
             json.dumps(now.in_force),
-            timeout=5.0,
         )
+        if await self._pool.execute(_RENEW, self._id, *figures, timeout=5.0) == "UPDATE 0":
+            await self._pool.execute(_SIGN, self._id, *figures, *self._fixed, timeout=5.0)
