@@ -192,7 +192,7 @@ async def test_a_quarantine_tells_what_it_would_hold_and_is_not_made_twice(worke
     kept = [
         NewJob("webhooks.retell_call", b'{"subject": "Call_Bad"}', company_id=of),  # type: ignore[arg-type]  # a UUID
         NewJob("webhooks.retell_call", b'{"subject": "call_good"}', company_id=of),  # type: ignore[arg-type]  # a UUID
-        NewJob("webhooks.retell_call", '{"subject": "Müller"}'.encode()),
+        NewJob("webhooks.retell_call", '{"subject": "MÜLLER"}'.encode()),
         NewJob("default.a", b'{"subject": "call_bad"}'),
     ]
     await JobQueue().enqueue(worker, kept)

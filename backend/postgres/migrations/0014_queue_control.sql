@@ -213,3 +213,4 @@ grant select, insert, update, delete on pauses, parked_jobs, breaker_resets, que
     job_lineage, moved_job_types, bulk_actions to askpro_worker;
 grant select, update on balancing to askpro_worker;
 grant execute on function ring_control() to askpro_worker;
+grant execute on function readable_bytes(bytea) to askpro_console;

@@ -42,7 +42,7 @@ from (
     from pgqueuer
     where status = 'queued' and (entrypoint = $1 or entrypoint like '%.' || $1)
       and ($2::text is null or headers ->> 'company' = $2)
-      and ($3 = '' or position($3 in lower(encode(payload, 'escape'))) > 0)
+      and ($3 = '' or position($3 in lower(readable_bytes(payload))) > 0)
     limit 50000
 ) matching
 """
@@ -160,7 +160,7 @@ async def would_match(
 ) -> Matching:
     """The waiting jobs that such a quarantine would hold. Needs no more than to read. Raises NotPossible."""
     company_id = None if company is None else str(await known_company(connection, company))
-    row = await connection.fetchrow(_MATCHING, entrypoint, company_id, _as_bytes_are_shown(_piece(contains).lower()))
+    row = await connection.fetchrow(_MATCHING, entrypoint, company_id, _piece(contains).lower())
     assert row is not None
     return Matching(waiting=row["waiting"], companies=row["companies"])
 
@@ -178,11 +178,3 @@ def _piece(contains: str) -> str:
     if len(piece) > LONGEST_PIECE:
         raise NotPossible(f"A quarantine looks for at most {LONGEST_PIECE} characters.", "Take what sets them apart.")
     return piece
-
-
-def _as_bytes_are_shown(text: str) -> str:
-    """The text as PostgreSQL's `encode(…, 'escape')` shows its UTF-8."""
-    return "".join(
-        "\\\\" if byte == 0x5C else f"\\{byte:03o}" if byte >= 0x80 else chr(byte)
-        for byte in text.encode("utf-8", "replace")
-    )
