@@ -14,7 +14,17 @@ from screens.changing import change
 from screens.dialogs import ConfirmDialog
 from screens.forms import Blank, Field, Form, choice, fact, told
 from screens.link import Link, NotDone, module
-from screens.pausing import Offer, PauseAnswer, PauseForm, ResumeAnswer, ResumeForm, Target, paused_text
+from screens.pausing import (
+    Offer,
+    PauseAnswer,
+    PauseForm,
+    ResumeAnswer,
+    ResumeForm,
+    Target,
+    pause_all,
+    paused_text,
+    resume_all,
+)
 from widgets.pieces import Line, Piece, Tone
 
 if TYPE_CHECKING:
@@ -201,12 +211,7 @@ class FleetActions(ConsoleScreen):
             return
 
         async def work(connection: Connection, by: By) -> str:
-            pauses = await module("backend.services.operating.pauses")
-            for target in answer.targets:
-                await pauses.pause(
-                    connection, by, target.kind, target.name,
-                    reason=answer.reason, until=answer.until, ramp_s=answer.ramp_s,
-                )  # fmt: skip
+            await pause_all(connection, by, answer)
             return paused_text(answer)
 
         change(self, work, said=lambda said: said)
@@ -216,11 +221,7 @@ class FleetActions(ConsoleScreen):
             return
 
         async def work(connection: Connection, by: By) -> str:
-            pauses = await module("backend.services.operating.pauses")
-            for target in answer.targets:
-                await pauses.resume(
-                    connection, by, target.kind, target.name, ramp_s=answer.ramp_s, reason=answer.reason
-                )
+            await resume_all(connection, by, answer)
             return f"{', '.join(target.name for target in answer.targets)} takes jobs again."
 
         change(self, work, said=lambda said: said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -15,10 +15,15 @@ from backend.watch.snapshots import PauseRow
 from screens.base import wall_clock
 from screens.forms import Blank, Field, Form, choice, fact, told
 from screens.in_force import KINDS
+from screens.link import module
 from screens.moments import day_text
 from screens.until import Unreadable, span_of, until_of
 from widgets.figures import age_text
 from widgets.pieces import Line, Piece, Tone
+
+if TYPE_CHECKING:
+    from backend.postgres.pools import Connection
+    from backend.services.operating.audit import By
 
 COMPANY = "a company …"
 """The choice whose name is typed."""
@@ -301,6 +306,25 @@ class ResumeForm(Form["ResumeAnswer | None"]):
         if not self._ramps:
             return None
         return int(span_of(self.value("ramp")).total_seconds())
+
+
+async def pause_all(connection: Connection, by: By, answer: PauseAnswer) -> None:
+    """Pause what the answer names. Raises NotPossible, asyncpg's errors."""
+    pauses = await module("backend.services.operating.pauses")
+    for target in answer.targets:
+        await pauses.pause(
+            connection, by, target.kind, target.name, reason=answer.reason, until=answer.until, ramp_s=answer.ramp_s
+        )
+
+
+async def resume_all(connection: Connection, by: By, answer: ResumeAnswer) -> int:
+    """Resume what the answer names; how many jobs that were put off may start. Raises NotPossible, asyncpg's errors."""
+    pauses = await module("backend.services.operating.pauses")
+    released = 0
+    for target in answer.targets:
+        done = await pauses.resume(connection, by, target.kind, target.name, ramp_s=answer.ramp_s, reason=answer.reason)
+        released += done.released
+    return released
 
 
 def paused_text(answer: PauseAnswer) -> str:

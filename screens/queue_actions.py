@@ -17,7 +17,17 @@ from screens.dialogs import ConfirmDialog
 from screens.held_actions import HeldActions
 from screens.in_force import Lane
 from screens.link import module
-from screens.pausing import Offer, PauseAnswer, PauseForm, ResumeAnswer, ResumeForm, Target, paused_text
+from screens.pausing import (
+    Offer,
+    PauseAnswer,
+    PauseForm,
+    ResumeAnswer,
+    ResumeForm,
+    Target,
+    pause_all,
+    paused_text,
+    resume_all,
+)
 from screens.queue_lists import Expected, ProviderLine, QueueLine, TypeLine, about, listed
 from screens.scaling import ScaleAnswer, ScaleForm
 
@@ -195,13 +205,7 @@ class QueueActions(HeldActions):
             return
 
         async def work(connection: Connection, by: By) -> str:
-            pauses = await module("backend.services.operating.pauses")
-            for target in answer.targets:
-                await pauses.pause(
-                    connection, by, target.kind, target.name,
-                    reason=answer.reason, until=answer.until, ramp_s=answer.ramp_s,
-                )  # fmt: skip
-
+            await pause_all(connection, by, answer)
             return paused_text(answer)
 
         queues = [target.name for target in answer.targets if target.kind is PauseKind.QUEUE]
@@ -219,13 +223,7 @@ class QueueActions(HeldActions):
 
     def _resumed(self, answer: ResumeAnswer) -> None:
         async def work(connection: Connection, by: By) -> str:
-            pauses = await module("backend.services.operating.pauses")
-            released = 0
-            for target in answer.targets:
-                done = await pauses.resume(
-                    connection, by, target.kind, target.name, ramp_s=answer.ramp_s, reason=answer.reason
-                )
-                released += done.released
+            released = await resume_all(connection, by, answer)
             start = f" {about(released, 'job')} put off because of it may start." if released else ""
             return f"Resumed {listed([str(target) for target in answer.targets])}.{start}"
 

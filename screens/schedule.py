@@ -17,7 +17,17 @@ from screens.changing import change
 from screens.dialogs import ConfirmDialog
 from screens.link import Link, NotDone, module
 from screens.moments import moment_text, until_text
-from screens.pausing import Offer, PauseAnswer, PauseForm, ResumeAnswer, ResumeForm, Target, paused_text
+from screens.pausing import (
+    Offer,
+    PauseAnswer,
+    PauseForm,
+    ResumeAnswer,
+    ResumeForm,
+    Target,
+    pause_all,
+    paused_text,
+    resume_all,
+)
 from screens.queue_lists import listed
 from widgets.columns import Column
 from widgets.figures import DASH, age_text, span_text, with_unit
@@ -222,12 +232,7 @@ class ScheduleScreen(ConsoleScreen):
             return
 
         async def work(connection: Connection, by: By) -> None:
-            pauses = await module("backend.services.operating.pauses")
-            for target in answer.targets:
-                await pauses.pause(
-                    connection, by, target.kind, target.name,
-                    reason=answer.reason, until=answer.until, ramp_s=answer.ramp_s,
-                )  # fmt: skip
+            await pause_all(connection, by, answer)
 
         change(self, work, said=lambda _: paused_text(answer), done=self._reload_if_here)
 
@@ -236,11 +241,7 @@ class ScheduleScreen(ConsoleScreen):
             return
 
         async def work(connection: Connection, by: By) -> None:
-            pauses = await module("backend.services.operating.pauses")
-            for target in answer.targets:
-                await pauses.resume(
-                    connection, by, target.kind, target.name, ramp_s=answer.ramp_s, reason=answer.reason
-                )
+            await resume_all(connection, by, answer)
 
         names = listed([target.name for target in answer.targets])
         change(self, work, said=lambda _: f"{names} comes round again.", done=self._reload_if_here)
