@@ -61,6 +61,6 @@ IMPORT_AFTER_S = 1.0
 
 
 async def import_ahead() -> None:
-    """Import the first level's screens in a thread, so that their keys find them ready."""
-    for mode in MODES:
+    """Import all screens in a thread, the first level first, so that their keys find them ready."""
+    for mode in (*MODES, *SECOND.values()):
         await asyncio.to_thread(import_module, mode.module)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import statistics
 import sys
 import time
@@ -178,7 +179,7 @@ def retried(terminal: Terminal, running: Running) -> dict[str, object]:
     terminal.press("r")
     terminal.until_shows("retry")
     terminal.press("a")
-    quiet(terminal, 0.5)
+    terminal.until(lambda: re.search("Retry [0-9][^?]{2,8} held jobs", terminal.text) is not None, "the dry run")
     terminal.press("y")
     quiet(terminal, 0.1)
     for _ in range(2):
