@@ -65,22 +65,32 @@ _PHONE_ALONE = re.compile(r"\s*\+?[\d ()/.-]{5,24}\s*")
 def redacted(payload: bytes) -> str:
     """The payload as text in which personal data is hidden; JSON keeps its structure, indented.
 
-    Of what is not JSON only its form can be judged; bytes that are no text are only counted. Never raises.
+    Of what is not JSON only its form can be judged; bytes that are no text are only counted. So is what looks like
+    JSON and cannot be read (cut off, NaN in it): names stand in it that only its keys would tell. Never raises.
     """
     try:
         content = msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _shown_text(payload)
+        return _unjudged(payload) if _looks_like_json(payload) else _shown_text(payload)
     try:
         shown = msgspec.json.format(msgspec.json.encode(_walk(content, None, DEEPEST)), indent=2).decode()
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
-        return _shown_text(payload)
+        return _unjudged(payload)
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}\n[{len(shown) - LONGEST:,} more characters]"
 
 
 def without_contacts(text: str) -> str:
     """The text with whatever looks like an e-mail address or a phone number hidden."""
     return _PHONE.sub(_hidden("phone"), _MAIL.sub(_hidden("e-mail"), text))
+
+
+def _looks_like_json(payload: bytes) -> bool:
+    """Whether an object, a list or a text begins in its first bytes."""
+    return payload[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in {b"{", b"[", b'"'}
+
+
+def _unjudged(payload: bytes) -> str:
+    return f"[{len(payload):,} bytes or more of JSON that cannot be judged]"
 
 
 def _shown_text(payload: bytes) -> str:
