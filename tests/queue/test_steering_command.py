@@ -99,8 +99,9 @@ async def live(worker: OwnConnection, **slots: int) -> None:
     """A live worker of each of these queues, which tells that it has so many slots."""
     await worker.execute("delete from workers")
     await worker.executemany(
-        "insert into workers (id, node, queue, pid, version, concurrency, in_force)"
-        " values (gen_random_uuid(), 'node-1', $1, 1, '0', $2, jsonb_build_object('slots', $2::int))",
+        "insert into workers (id, node, queue, pid, version, concurrency, in_force, heartbeat_at)"
+        " values (gen_random_uuid(), 'node-1', $1, 1, '0', $2, jsonb_build_object('slots', $2::int),"
+        " now() + interval '1 h')",
         list(slots.items()),
     )
 

@@ -117,6 +117,9 @@ async def test_machines_are_told_what_to_do_from_one_console(
         )
     await worker.execute("update nodes set seen_at = now() - interval '12 s' where node = 'node-3'")
     await worker.execute("update workers set heartbeat_at = now() - interval '12 s' where node = 'node-3'")
+    # The others are heard of all the while, however long the keys take.
+    await worker.execute("update nodes set seen_at = now() + interval '1 h' where node <> 'node-3'")
+    await worker.execute("update workers set heartbeat_at = now() + interval '1 h' where node <> 'node-3'")
     well = tuple(msgspec.structs.replace(node, drained_by="", drained_at=None) for node in fleet.nodes)
 
     async with console(

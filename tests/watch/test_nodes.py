@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -80,7 +81,7 @@ async def test_who_missed_three_beats_has_vanished_and_keeps_its_last_words(
     desk: OwnConnection, watch: Connection, row: NodeRow
 ) -> None:
     await beat(desk, N2, told(row))
-    await silent_for(desk, "node-2", 5.0)
+    await silent_for(desk, "node-2", 2.0)
     assert (await fleet(watch)).nodes[0].state is NodeState.UP
     await silent_for(desk, "node-2", 7.0)
     (gone,) = (await fleet(watch)).nodes
@@ -96,15 +97,14 @@ async def test_a_node_whose_workers_beat_has_not_vanished_with_its_publisher(
 ) -> None:
     await beat(desk, N2, told(row))
     await desk.execute(
-        "insert into workers (id, node, queue, pid, version, concurrency)"
-        " values (uuidv7(), 'node-2', 'default', 1, '', 9)"
+        "insert into workers (id, node, queue, pid, version, concurrency, heartbeat_at)"
+        " values (uuidv7(), 'node-2', 'default', 1, '', 9, now() + interval '1 h')"
     )
     await silent_for(desk, "node-2", 20.0)
     snapshot = await fleet(watch)
     assert snapshot.nodes[0].state is NodeState.UP
-    assert [finding.text for finding in find({"fleet": snapshot}) if "publisher" in finding.text] == [
-        "its publisher is silent for 20 s: no order is taken up there"
-    ]
+    (text,) = (finding.text for finding in find({"fleet": snapshot}) if "publisher" in finding.text)
+    assert re.fullmatch(r"its publisher is silent for [2-5]\d s: no order is taken up there", text)
     with pytest.raises(NameTaken):
         await claim(desk, replace(N2, home="shed:/two"))
     with pytest.raises(NotPossible, match="has not been heard of"):
@@ -261,6 +261,7 @@ async def test_a_node_obeys_its_own_orders_and_says_what_became_of_them(
         await nodes_desk.beat(row)
         one = await order(desk, ANNA, "node-2", "worker-webhooks", NodeOrder.RESTART, reason="leaks")
         await beat(desk, replace(N2, node="node-3", home="x"), told(row))
+        await silent_for(desk, "node-2", -3_600.0)  # whatever the orders take
         others = await order(desk, ANNA, "node-3", "", NodeOrder.RESTART)
         await nodes_desk.take_orders()
         assert supervisor.told == ["worker-webhooks"]
