@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from backend.domain.vocabulary import TroubleKind
 from backend.postgres.address import PostgresAddress, Role
 from backend.queue.watchdog import EXIT_CODE
@@ -19,11 +21,13 @@ from tests.queue.bad_scenes import kept_alive, silent_provider
 from tests.queue.scenes import QUICK, config_for, job, put, until
 from tests.queue.worker_process import TRACES
 
-NAMED_WITHIN_S = 15.0
+NAMED_WITHIN_S = 45.0
+"""Far more than it takes; how soon they are named is measured elsewhere, see bench/bad_jobs.py."""
 
 CEILING = 200 * 2**20
 
 
+@pytest.mark.timeout(300)
 async def test_bad_jobs_are_contained_and_named_while_good_ones_go_on(
     database: PostgresAddress,
     open_connection: OpenConnection,
@@ -39,6 +43,9 @@ async def test_bad_jobs_are_contained_and_named_while_good_ones_go_on(
     async def is_named(*kinds: TroubleKind) -> bool:
         rows = (await collect(watch, Sources())).troubles
         return all(any((row.kind, row.job_id) == (kind, bad[kind]) for row in rows) for kind in kinds)
+
+    async def is_held(kind: TroubleKind) -> bool:
+        return bool(await connection.fetchval("select exists (select from held_jobs where job_id = $1)", bad[kind]))
 
     async def good_ones_go_on() -> None:
         ids = await put(connection, *[job("webhooks.quick") for _ in range(4)])
@@ -62,6 +69,7 @@ async def test_bad_jobs_are_contained_and_named_while_good_ones_go_on(
         ):
             (bad[kind],) = await put(connection, job(entrypoint))
             await until(lambda kind=kind: is_named(kind), f"{kind} is named", NAMED_WITHIN_S)  # type: ignore[misc]  # a bound variable
+            await until(lambda kind=kind: is_held(kind), f"{kind} is held", NAMED_WITHIN_S)  # type: ignore[misc]  # as above
         await good_ones_go_on()
         held = "select count(*) from held_jobs where job_id = any($1::bigint[])"
         all_of_them = list(bad.values())

@@ -9,18 +9,20 @@ from contextlib import suppress
 from typing import cast
 from uuid import uuid4
 
-from backend.domain.vocabulary import Provider, QueueName, RunOutcome, TroubleKind
+from backend.domain.vocabulary import PauseKind, Provider, QueueName, RunOutcome, TroubleKind
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Pool
 from backend.providers.calling import Retries, Timeouts
 from backend.providers.clients import ProviderConfig, Providers
 from backend.queue.claims import Claim
 from backend.queue.context import JobContext
+from backend.queue.control import Control, Pause
 from backend.queue.executor import Executor, Recall, Run
 from backend.queue.memory_watch import CEILING_SHARE, Accused, Grown, MemoryWatch
-from backend.queue.policies import BUILT_IN
-from backend.queue.predecessors import LeftBehind, accused
+from backend.queue.policies import BUILT_IN, Told
+from backend.queue.predecessors import NOBODY, LeftBehind, accused
 from backend.queue.troubles import Troubles
+from backend.queue.worker import Worker
 from backend.watch.collect import Sources
 from backend.watch.collect.queues import collect
 from backend.watch.findings import find
@@ -78,8 +80,8 @@ def test_a_process_in_which_no_thread_runs_any_more_is_ended_all_the_same() -> N
         "import asyncio, re\n"
         "from backend.queue.watchdog import Watchdog\n"
         "async def main():\n"
-        "    with Watchdog(0.2, lambda: '', tick_s=0.1, report_s=0.1, frozen_s=0.3):\n"
-        "        await asyncio.sleep(0.3)\n"
+        "    with Watchdog(2.0, lambda: '', tick_s=0.1, report_s=2.0, frozen_s=1.0):\n"
+        "        await asyncio.sleep(1.0)\n"
         "        re.match('(a+)+$', 'a' * 60 + 'b')\n"
         "asyncio.run(main())\n"
     )
@@ -181,6 +183,63 @@ async def test_a_job_whose_provider_gives_no_answer_is_named_while_it_waits() ->
     assert ending.outcome is RunOutcome.RETRY
     assert told[0][:2] == (TroubleKind.PROVIDER_HANGS, 7)
     assert "has been waiting for calcom" in told[0][2]
+
+
+async def test_that_a_job_made_its_worker_grow_is_not_forgotten_when_the_same_worker_ends_it_later(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    (job_id,) = await put(connection, job("webhooks.a"))
+    begun = asyncio.Event()
+
+    async def grow_once(context: JobContext) -> None:
+        if not begun.is_set():
+            begun.set()
+            await asyncio.Event().wait()
+
+    async with working(config_for(database), {"webhooks.a": grow_once}) as worker:
+        await asyncio.wait_for(begun.wait(), 30)
+        worker._mine[job_id].recall(Recall.GREW)
+        await until(lambda: empty(connection), "the job is done")
+    rows = await connection.fetch("select outcome, worker_id from job_runs order by started_at")
+    assert [tuple(row) for row in rows] == [(None, NOBODY), ("done", worker.id)]
+
+
+async def test_a_job_types_own_limit_of_crashes_holds_where_it_is_below_its_queues(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+    (job_id,) = await put(connection, job("webhooks.a"))
+    await connection.execute(
+        "insert into job_runs (job_id, attempt, entrypoint, worker_id) values ($1, 1, 'webhooks.a', $2)", job_id, NOBODY
+    )
+
+    async def nothing(_context: JobContext) -> None:
+        """Succeed."""
+
+    once = BUILT_IN.laid_over([Told(subject="webhooks.a", name="crash_starts", value=1, source="test")])
+    async with working(config_for(database, policies=once), {"webhooks.a": nothing}):
+        is_settled = "select not exists (select from pgqueuer where status <> 'failed')"
+        await until(lambda: connection.fetchval(is_settled), "it is held")
+    assert await connection.fetchval("select error_type from held_jobs") == "WorkerCrashed"
+
+
+async def test_a_pause_does_not_make_one_lost_slot_too_many() -> None:
+    nowhere = PostgresAddress("nowhere", 1, "nowhere", {})
+    worker = Worker(config_for(nowhere), {})
+    worker._gate.heed(Control(pauses=(Pause(PauseKind.QUEUE, "webhooks"),)))
+    assert worker._gate.plan().slots == 0
+
+    def lose_slots(slots: int) -> None:
+        worker._executor.stuck.update(asyncio.ensure_future(asyncio.sleep(60)) for _ in range(slots))
+        worker.guard.tell(TroubleKind.IGNORES_CANCELLATION, claim(1), "goes on")
+
+    lose_slots(1)
+    assert not worker.guard.worn_out.is_set()
+    lose_slots(1)
+    assert worker.guard.worn_out.is_set(), "two of eight"
+    for task in worker._executor.stuck:
+        task.cancel()
 
 
 async def test_a_job_that_grows_and_cannot_be_stopped_counts_as_one_that_brought_its_worker_down(

@@ -18,6 +18,7 @@ from backend.providers.breaker import BreakerOpen, BreakerState
 from backend.providers.clients import ProviderConfig
 from backend.queue.context import Handler, JobContext
 from backend.queue.held import retry_held
+from backend.queue.parking import PARK_WAITING, PARKED_FOR
 from backend.queue.policies import BUILT_IN, Told
 from backend.queue.port import NewJob
 from backend.queue.worker import Worker, WorkerConfig
@@ -37,6 +38,7 @@ class Bench:
         self.connection = connection
         self.at_work: list[JobContext] = []
         self.done: Counter[str] = Counter()
+        self._may_end = 0
         self._ends = asyncio.Semaphore(0)
         self.worker: Worker
 
@@ -49,14 +51,16 @@ class Bench:
 
     def end(self, jobs: int) -> None:
         """So many jobs may end."""
+        self._may_end += jobs
         for _ in range(jobs):
             self._ends.release()
 
     async def working_on(self, jobs: int) -> None:
-        """Wait until exactly so many are at work, and a look at the queue later still are."""
+        """Wait until those that may end have ended and exactly so many are at work; a look later still are."""
 
         async def are_at_work() -> bool:
-            return len(self.at_work) == jobs and self.worker._starting == 0
+            is_over = self.done.total() >= self._may_end
+            return is_over and len(self.at_work) == jobs and self.worker._starting == 0
 
         await until(are_at_work, f"{jobs} jobs are at work")
         self.worker._doorbell.rung.set()
@@ -147,10 +151,13 @@ async def test_a_pause_that_ends_by_itself_does_so_on_time_though_nobody_says_an
     connection = await open_connection(Role.WORKER)
     await connection.execute(
         """insert into pauses (kind, name, paused_by, until)
-           values ('node', 'test', 'anna', clock_timestamp() + '0.3 s'), ('node', 'another', 'anna', null)"""
+           values ('node', 'test', 'anna', now() + '1 h'), ('node', 'another', 'anna', null)"""
     )
     await put(connection, job("webhooks.a"))
     async with at_the_bench(config_for(database), connection) as bench:
+        await until(lambda: is_waiting(bench), "the worker knows of the pause")
+        # The last that is said about it; its end comes by itself.
+        await connection.execute("update pauses set until = clock_timestamp() + '1 s' where until is not null")
         await bench.working_on(1)
     over = "select bool_and(started_at >= until) from job_runs, pauses where until is not null"
     assert await connection.fetchval(over)
@@ -222,6 +229,19 @@ async def test_jobs_of_a_paused_company_are_parked_as_if_they_had_not_been_tried
     assert await connection.fetchval("select bool_and(attempt = 1) from job_runs")
 
 
+async def test_jobs_of_a_paused_company_are_looked_for_among_the_next_ones_only(
+    open_connection: OpenConnection, delivery: tuple[UUID, UUID]
+) -> None:
+    company, _ = delivery
+    connection = await open_connection(Role.WORKER)
+    await pause(connection, ANNA, PauseKind.COMPANY, "salon", reason="they asked")
+    first, *_ = await put(connection, *[job("webhooks.a") for _ in range(10)], job("webhooks.a", None, company))
+    one = (str(company), "webhooks.a", PARKED_FOR, 1)
+    assert await connection.fetchval(PARK_WAITING, *one) == 0
+    await connection.execute("delete from pgqueuer where id = $1", first)
+    assert await connection.fetchval(PARK_WAITING, *one) == 1
+
+
 async def test_a_pause_that_is_just_being_ended_parks_nothing(
     database: PostgresAddress, open_connection: OpenConnection, delivery: tuple[UUID, UUID]
 ) -> None:
@@ -241,7 +261,12 @@ async def test_a_pause_that_is_just_being_ended_parks_nothing(
 
 async def is_waiting(bench: Bench) -> bool:
     """Whether the worker has read that something is paused."""
-    return not bench.worker._gate.control.is_quiet
+    return not await is_quiet(bench)
+
+
+async def is_quiet(bench: Bench) -> bool:
+    """Whether nothing is in force, as far as the worker has read."""
+    return bench.worker._gate.control.is_quiet
 
 
 async def test_quarantined_jobs_are_held_before_they_run_with_the_quarantines_cause_until_it_is_lifted(
@@ -273,6 +298,7 @@ async def test_quarantined_jobs_are_held_before_they_run_with_the_quarantines_ca
         assert await connection.fetchval("select count(*) from job_runs where job_id = any($1)", poison) == 0
         assert await console.fetchval("select state from webhook_inbox") == "held"
         await connection.execute("update quarantines set lifted_at = now(), lifted_by = 'anna'")
+        await until(lambda: is_quiet(bench), "the worker knows that it is lifted")
         async with connection.transaction():
             await retry_held(connection, poison, by="anna")
         await bench.working_on(4)
@@ -291,7 +317,11 @@ async def test_a_job_type_that_was_moved_is_done_by_the_workers_of_the_queue_it_
         )
         await bench.working_on(1)
         assert bench.at_work[0].entrypoint == "notifications.webhooks.b"
-        assert await bench.in_force("moved") == ["webhooks.b"]
+
+        async def tells() -> bool:
+            return await bench.in_force("moved") == ["webhooks.b"]
+
+        await until(tells, "the roster tells of it")
 
 
 async def test_what_is_in_force_stays_so_while_nothing_can_be_read(
