@@ -1,4 +1,7 @@
-"""What a worker writes about jobs: takes them, keeps them, ends them. The one place that changes the engine's rows.
+"""What a worker writes about jobs that it has: takes them, keeps them, ends them.
+
+Others change the engine's rows too: predecessors.py those of workers that ended, held.py and what people say about
+queues (backend/services/operating) those that nobody has.
 
 Taking is the engine's statement. Ending is not: the engine ends a job by its id alone, so a worker that slept past
 its lease would end what another one runs by then. Here every change names the worker and finds nothing when the job
@@ -34,6 +37,7 @@ from backend.domain.vocabulary import QueueName, RunOutcome
 from backend.postgres.pools import ACQUIRE_TIMEOUT_S, Connection, Pool
 from backend.queue.engine import BUILDER, SETTINGS, channel_of
 from backend.queue.failures import Failure
+from backend.queue.parking import PARK, PARK_WAITING, PARKED_AT_ONCE, PARKED_FOR, RESUMED, UNPARK
 from backend.queue.port import COMPANY_HEADER, delivery_of
 
 _NOTE_STARTS = """
@@ -142,77 +146,11 @@ set ended_at = greatest(started_at, clock_timestamp()), outcome = 'released', er
 where job_id = $2 and worker_id = $1 and ended_at is null
 """
 
-_PARK = """
-with paused as materialized (
-    -- Locked, so that a resume either has happened (then nothing is parked) or waits and finds what is parked here.
-    select kind, name, company_id, until, ramp_s
-    from pauses
-    where kind = 'company' and company_id = any($3::uuid[]) and resumed_at is null
-      and (until is null or until > clock_timestamp())
-    for share
-), given as (
-    update pgqueuer as job
-    set status = 'queued', updated = now(), queue_manager_id = null, slot = null,
-        execute_after = coalesce(paused.until + make_interval(secs => random() * paused.ramp_s), now() + $5)
-    from unnest($2::bigint[], $3::uuid[], $4::integer[]) as wanted (id, company_id, attempt)
-    join paused using (company_id)
-    where job.id = wanted.id and job.queue_manager_id is not distinct from $1 and job.status::text = 'picked'
-    returning job.id, job.entrypoint, job.priority, wanted.attempt, paused.kind, paused.name, paused.company_id
-), parked as (
-    insert into parked_jobs (job_id, kind, name) select id, kind, name from given
-    on conflict (job_id) do update set kind = excluded.kind, name = excluded.name, parked_at = now()
-), logged as (
-    insert into pgqueuer_log (job_id, status, entrypoint, priority)
-    select id, 'queued', entrypoint, priority from given
-), closed as (
-    insert into job_runs (job_id, attempt, entrypoint, company_id, worker_id, started_at, ended_at, outcome, error)
-    select id, attempt, entrypoint, company_id, $1, moment, moment, 'postponed', name || ' is paused'
-    from given, clock_timestamp() as moment
-)
-select id from given
-"""
-
-_PARK_WAITING = """
-with paused as materialized (
-    select kind, name, until, ramp_s
-    from pauses
-    where kind = 'company' and company_id = $1 and resumed_at is null and (until is null or until > clock_timestamp())
-    for share
-), given as (
-    update pgqueuer as job
-    set updated = now(),
-        execute_after = coalesce(paused.until + make_interval(secs => random() * paused.ramp_s), now() + $3)
-    from paused, lateral (
-        -- index pgqueuer_ep_prio_id_idx, in the order in which they would be taken
-        select id from pgqueuer
-        where entrypoint = $2 and status = 'queued' and execute_after < now() and headers ->> 'company' = $1::text
-        order by priority desc, id
-        limit $4
-        for update skip locked
-    ) as waiting
-    where job.id = waiting.id
-    returning job.id, paused.kind, paused.name
-), parked as (
-    insert into parked_jobs (job_id, kind, name) select id, kind, name from given
-    on conflict (job_id) do update set kind = excluded.kind, name = excluded.name, parked_at = now()
-)
-select count(*) from given
-"""
-
-_UNPARK = "delete from parked_jobs where job_id = any($1::bigint[])"
-
 _KEEP = """
 update pgqueuer set heartbeat = now()
 where id = any($2::bigint[]) and queue_manager_id is not distinct from $1 and status::text = 'picked'
 returning id
 """
-
-
-PARKED_FOR = timedelta(hours=1)
-"""A job parked by a pause without an end is looked at again after so long; the resume lets it start sooner."""
-
-PARKED_AT_ONCE = 1_000
-"""So many jobs that wait are parked with one statement."""
 
 EVERY = 2**31 - 1
 """No job has so many crashes, none waits for so many milliseconds (24 days) without being counted as that late."""
@@ -339,7 +277,7 @@ class Claims:
 
     def _alone(self, jobs: Sized) -> AbstractAsyncContextManager[object]:
         """For a statement about many jobs: two might each wait for a row that the other has locked."""
-        return self._many if len(jobs) else nullcontext()
+        return self._many if len(jobs) > 1 else nullcontext()
 
     async def keep(self, job_ids: Sequence[int]) -> set[int]:
         """Renew the lease of these jobs; returns those that are this worker's no more."""
@@ -371,24 +309,28 @@ class Claims:
 
         They start when the company is resumed or its pause ends by itself, spread over the pause's ramp.
         """
-        rows = await self._pool.fetch(
-            _PARK,
-            self._worker_id,
-            [claim.job_id for claim in claims],
-            [claim.company_id for claim in claims],
-            [claim.attempt for claim in claims],
-            PARKED_FOR,
-        )
+        companies = [claim.company_id for claim in claims]
+        # A resume that is under way is waited for here, where leases don't wait with it.
+        await self._pool.execute(RESUMED, companies)
+        async with self._alone(claims):
+            rows = await self._pool.fetch(
+                PARK,
+                self._worker_id,
+                [claim.job_id for claim in claims],
+                companies,
+                [claim.attempt for claim in claims],
+                PARKED_FOR,
+            )
         return {row["id"] for row in rows}
 
     async def park_waiting(self, company_id: UUID, entrypoint: str) -> int:
         """Put off jobs of this company and type that nobody has taken yet, those that would come next; how many."""
-        parked: int = await self._pool.fetchval(_PARK_WAITING, company_id, entrypoint, PARKED_FOR, PARKED_AT_ONCE)
+        parked: int = await self._pool.fetchval(PARK_WAITING, company_id, entrypoint, PARKED_FOR, PARKED_AT_ONCE)
         return parked
 
     async def unpark(self, claims: Sequence[Claim]) -> None:
         """Note that these jobs are no longer put off, if they were."""
-        await self._pool.execute(_UNPARK, [claim.job_id for claim in claims])
+        await self._pool.execute(UNPARK, [claim.job_id for claim in claims])
 
     async def release(self, claim: Claim) -> bool:
         """Queue the job again at once, as if it had not been tried; False when it is this worker's no more."""
@@ -425,7 +367,11 @@ class Claims:
         """Take all these jobs out for one cause; returns those that were this worker's."""
         # Together in one order: of two that hold jobs none waits for a delivery that the other has.
         ordered = sorted(claims, key=lambda claim: claim.job_id)
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
+        async with (
+            self._alone(ordered),
+            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            connection.transaction(),
+        ):
             rows = await connection.fetch(
                 _HOLD,
                 self._worker_id,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -27,6 +28,9 @@ CHANNEL = "askpro_control"
 RAMP_STEP_S = 0.25
 """On a ramp the number of slots is reckoned anew so often."""
 
+SAME_S = 0.1
+"""Two readings tell of the same end if they differ by less: each reckons it from when it asked."""
+
 QUARANTINED = "Quarantined"
 """The error type of jobs that were held before they ran."""
 
@@ -37,7 +41,7 @@ select json_build_object(
     'pauses', (
         select json_agg(json_build_object(
             'kind', kind, 'name', name, 'company_id', company_id, 'ramp_s', ramp_s,
-            'left_s', extract(epoch from coalesce(resumed_at, until) - now)))
+            'left_s', extract(epoch from coalesce(resumed_at, until) - now)) order by id)
         from pauses, clock
         where (resumed_at is null or resumed_at > now - interval '1 day')
           and (kind in ('job_type', 'company', 'provider')
@@ -55,7 +59,7 @@ select json_build_object(
     ),
     'moved', (select json_agg(entrypoint order by entrypoint) from moved_job_types where queue = $2),
     'resets', (
-        select json_agg(json_build_object('provider', provider, 'at', extract(epoch from reset_at)))
+        select json_agg(json_build_object('provider', provider, 'at', extract(epoch from reset_at)) order by provider)
         from breaker_resets
     ),
     'has_parked', exists (select from parked_jobs)
@@ -152,6 +156,9 @@ class Quarantine:
         return Failure(fingerprint=cause, error_type=QUARANTINED, message=message, traceback="")
 
 
+Ends = TypeVar("Ends", Pause, Quarantine)
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a worker would do if nobody said anything."""
@@ -217,16 +224,27 @@ class Control:
         """Whether jobs that were taken need no second look."""
         return not self.pauses and not self.quarantines and not self.has_parked
 
+    def known_as(self, before: Control) -> Control:
+        """The same with the ends of `before` where they are the same but for what reading them takes."""
+        return replace(
+            self,
+            pauses=tuple(_known(one, before.pauses) for one in self.pauses),
+            quarantines=tuple(_known(one, before.quarantines) for one in self.quarantines),
+        )
+
     def share(self, now: float, kind: PauseKind, name: str) -> float:
         """How much of full speed this may have: 0 when it is paused, 1 when nobody said anything."""
         return min((one.share(now) for one in self.pauses if one.kind is kind and one.name == name), default=1.0)
 
+    def full(self, work: Work) -> int:
+        """Jobs at once while nothing is paused or on a ramp."""
+        return work.slots if self.slots is None else min(self.slots, work.ceiling)
+
     def slots_now(self, work: Work, now: float) -> int:
         """Jobs at once: none while the queue or the node is paused, a growing part of them on a ramp."""
-        full = work.slots if self.slots is None else min(self.slots, work.ceiling)
         whole = (PauseKind.QUEUE, PauseKind.NODE)
         share = min((one.share(now) for one in self.pauses if one.kind in whole), default=1.0)
-        return _part(full, share)
+        return _part(self.full(work), share)
 
     def takes(self, work: Work, entrypoint: str, now: float) -> float:
         """How much of full speed a job type may have; 0 when it, or the provider that it needs, is paused."""
@@ -253,7 +271,10 @@ class Control:
                 (frozenset(members), _part(slots, min(shares[member] for member in members)))
                 for members in ramped.values()
             ),
-            valid_until=min((one.changes_at(now) for one in self.pauses), default=math.inf),
+            # A company's jobs are taken like others, and parked then.
+            valid_until=min(
+                (one.changes_at(now) for one in self.pauses if one.kind is not PauseKind.COMPANY), default=math.inf
+            ),
         )
 
     def is_paused(self, company_id: UUID | None, now: float) -> bool:
@@ -283,6 +304,12 @@ class Control:
             "quarantines": len(self.quarantines),
             "moved": list(self.moved),
         }
+
+
+def _known(one: Ends, before: Iterable[Ends]) -> Ends:
+    """The one of `before` that this is, read again; else this one."""
+    same = (old for old in before if abs(old.ends - one.ends) < SAME_S and replace(one, ends=old.ends) == old)
+    return next(same, one)
 
 
 def _part(slots: int, share: float) -> int:

@@ -50,12 +50,12 @@ class Doorbell:
                 connection.add_termination_listener(lambda *_, news=news: news.set())
                 await connection.add_listener(self._channel, lambda *_: self.rung.set())
                 await connection.add_listener(CHANNEL, lambda *_, news=news: news.set())
-                patience.over()
                 self.rung.set()
                 self.listening.set()
                 while not connection.is_closed():
                     news.clear()
                     await self._read(connection)
+                    patience.over()
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(READ_S):
                             await news.wait()

@@ -30,7 +30,8 @@ class Gate:
         self._plan = self.control.plan(work, clock())
 
     def heed(self, control: Control) -> bool:
-        """This is in force from now on; whether that is anything new."""
+        """This is in force from now on; whether that is anything new, and not what was read before read once more."""
+        control = control.known_as(self.control)
         is_new = control != self.control
         self.control = control
         self._plan = control.plan(self.work, self._clock())

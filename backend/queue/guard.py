@@ -45,7 +45,7 @@ class Guard:
     ) -> None:
         """`running`: the jobs that are this worker's, by id; followed as it changes.
 
-        `slots`: those held by handlers that ignore their cancellation, and all.
+        `slots`: those held by handlers that ignore their cancellation, and all, however few a pause leaves.
         """
         self.blocked = BlockTeller(config, worker_id, running)
         self.troubles = Troubles(config.node, config.queue)

@@ -6,10 +6,7 @@ import msgspec
 
 from backend.postgres.pools import Connection
 from backend.queue.policies import POLICIES
-from backend.queue.roster import BEAT_S
-
-LIVE_S = 5 * BEAT_S
-"""A worker that was silent for longer does not count."""
+from backend.queue.roster import LIVE_S
 
 
 class QueueLine(msgspec.Struct, frozen=True, kw_only=True):

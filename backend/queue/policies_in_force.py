@@ -8,10 +8,7 @@ import msgspec
 
 from backend.postgres.pools import Connection
 from backend.queue.policies import PolicyLine
-from backend.queue.roster import BEAT_S
-
-LIVE_S = 5 * BEAT_S
-"""A worker that was silent for longer does not count."""
+from backend.queue.roster import LIVE_S
 
 
 class PolicyInForce(msgspec.Struct, frozen=True, kw_only=True):

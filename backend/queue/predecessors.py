@@ -2,7 +2,7 @@
 
 Whoever works for the same queue on the same node next looks whether their processes live. Jobs of dead ones need not
 wait for their lease, and are named: what brought the worker down is among them. A wrong guess costs a second run of a
-job at most, for nobody but a job's owner changes it.
+job at most: once another worker has taken it, an owner that lives all the same changes nothing about it any more.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ select id, 'queued', entrypoint, priority, '{}' from given
 """
 
 _GIVE_UP = """
--- The run stays open: it counts as one that brought its worker down.
+-- The run stays open: it counts as one that brought its worker down. It is no worker's any more: when this one takes
+-- the job again and ends it, or ends itself, this run is left alone.
 with given as (
     update pgqueuer
     set status = 'queued', execute_after = now() + $3, updated = now(), queue_manager_id = null, slot = null
@@ -67,9 +68,15 @@ with given as (
 ), logged as (
     insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
     select id, 'queued', entrypoint, priority, '{}' from given
+), marked as (
+    update job_runs set worker_id = $4
+    where job_id in (select id from given) and worker_id = $1 and ended_at is null
 )
 select id from given
 """
+
+NOBODY = UUID(int=0)
+"""Stands in place of the worker where a run counts as one that brought its worker down, and the worker lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,8 @@ async def give_up(pool: Pool, worker_id: UUID, claim: Claim, delay_s: float) -> 
 
     Raises asyncpg's errors.
     """
-    return await pool.fetchval(_GIVE_UP, worker_id, claim.job_id, timedelta(seconds=delay_s)) is not None
+    delay = timedelta(seconds=delay_s)
+    return await pool.fetchval(_GIVE_UP, worker_id, claim.job_id, delay, NOBODY) is not None
 
 
 def _lives(pid: int, since: datetime) -> bool:

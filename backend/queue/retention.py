@@ -132,7 +132,8 @@ _SIMPLE = {
     "slot_changes": ("at < now() - $1::interval", STATISTICS_KEPT),
     "bulk_actions": ("started_at < now() - $1::interval and state <> 'running'", STATISTICS_KEPT),
     "pauses": ("resumed_at < now() - $1::interval", STATISTICS_KEPT),
-    "quarantines": ("lifted_at < now() - $1::interval", STATISTICS_KEPT),
+    "quarantines": ("coalesce(lifted_at, until) < now() - $1::interval", STATISTICS_KEPT),
+    "job_troubles": ("at < now() - $1::interval", STATISTICS_KEPT),
     "job_lineage": ("made_at < now() - $1::interval", STATISTICS_KEPT),
     "parked_jobs": (
         "parked_at < now() - $1::interval and not exists (select from pgqueuer where pgqueuer.id = job_id)",
@@ -228,27 +229,39 @@ async def _prune_runs_of(
 
 
 async def prune_held(batch: Batch, policies: Policies = BUILT_IN, *, is_over: Callable[[], bool]) -> int:
-    """Delete held jobs about which somebody decided long enough ago, as the policies say; how many."""
+    """Delete held jobs about which somebody decided long enough ago, as the policies say; how many.
+
+    One batch of each job type in any case, see `prune_all`.
+    """
     async with batch() as connection:
         kinds = [row["entrypoint"] for row in await connection.fetch(_HELD_TYPES)]
     total = 0
     for kind in kinds:
-        kept, gone = timedelta(minutes=_policy(policies, kind).keep_held_minutes), AT_MOST
-        while gone == AT_MOST and not is_over():
-            async with batch() as connection:
-                gone = _rows(await connection.execute(_HELD, kind, kept, AT_MOST))
-            total += gone
+        total += await prune_all(batch, _held(kind, policies), is_over=is_over)
     return total
+
+
+def _held(kind: str, policies: Policies) -> Prune:
+    kept = timedelta(minutes=_policy(policies, kind).keep_held_minutes)
+
+    async def prune(connection: Connection) -> int:
+        return _rows(await connection.execute(_HELD, kind, kept, AT_MOST))
+
+    return prune
 
 
 async def prune_all(batch: Batch, prune: Prune, *, is_over: Callable[[], bool]) -> int:
-    """Call this function for batch after batch until there are no more; how many rows went."""
-    total, gone = 0, AT_MOST
-    while gone >= AT_MOST and not is_over():
+    """Call this function for batch after batch until there are no more, or `is_over()`; how many rows went.
+
+    Once in any case: what comes first and is a lot must not keep the others from going for ever.
+    """
+    total = 0
+    while True:
         async with batch() as connection:
             gone = await prune(connection)
         total += gone
-    return total
+        if gone < AT_MOST or is_over():
+            return total
 
 
 def _policy(policies: Policies, kind: str) -> JobPolicy:

@@ -19,6 +19,9 @@ from backend.postgres.pools import Pool
 BEAT_S = 2.0
 """Time between two renewals."""
 
+LIVE_S = 5 * BEAT_S
+"""A worker that has been silent for longer does not count."""
+
 _RENEW = """
 update workers
 set concurrency = $2, busy = $3, done = $4, rss_bytes = $5, state = $6, in_force = $7::jsonb, heartbeat_at = now()

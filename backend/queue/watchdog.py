@@ -1,7 +1,8 @@
 """Guards a worker against handlers that block its event loop: no time limit can fire while the loop stands still.
 
 A thread of its own counts how long the loop has not answered; first it tells where the loop is stuck and in which job,
-then it ends the process. The job counts as one that crashed its worker, so a third time it is held instead of run.
+then it ends the process. The job is held before, if it is known which one it is (backend/queue/blocked.py); else each
+one that was running counts as one that crashed its worker.
 
 A handler that does not even let threads run (a regular expression that goes astray) is ended by a timer of the
 interpreter's that needs no Python; who watches from outside names it, see `backend/watch/collect/queue_troubles.py`.

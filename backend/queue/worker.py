@@ -98,7 +98,9 @@ class Worker:
         self._gate = Gate(work, self._let_go)
         self._mine: dict[int, Run] = {}
         """Jobs whose lease is this worker's: in work, or done and not yet written off."""
-        self.guard = Guard(config, self.id, self._mine, lambda: (len(self._executor.stuck), self._gate.plan().slots))
+        self.guard = Guard(
+            config, self.id, self._mine, lambda: (len(self._executor.stuck), self._gate.control.full(work))
+        )
         self._executor = Executor(self.policies, self._handlers, config.unwind_s, self.guard.tell)
         self._runs: dict[asyncio.Task[None], Run] = {}
         self._starting = 0
@@ -148,7 +150,7 @@ class Worker:
                 self.id,
                 self._config.queue,
                 lease_s=self._config.lease_s,
-                suspect_from=max(1, self.policy.crash_starts - 1),
+                suspect_from=self._suspect_from(),
             )
             self._completions = Completions(self._claims, self.policy.batch, self._written)
             application = f"askpro {self._config.queue} listen"
@@ -191,6 +193,11 @@ class Worker:
         async with engine_pool.acquire(timeout=2.0) as connection:
             await self._read_control(connection)
         await roster.sign()
+
+    def _suspect_from(self) -> int:
+        """With so many crashes one more may make a job poison, whatever its type."""
+        of_types = (self.policies.job(name).crash_starts for name in (*self._handlers, *self._elsewhere))
+        return max(1, min(self.policy.crash_starts, *of_types) - 1)
 
     def _roster(self, pool: Pool) -> Roster:
         return Roster(

@@ -9,6 +9,7 @@ import pytest
 
 from backend.domain.vocabulary import PauseKind, Provider, QueueName
 from backend.queue.control import RAMP_STEP_S, Control, Pause, Quarantine, Work
+from backend.queue.gate import Gate
 
 NOW = 1_000.0
 OWN, OTHER, SYNC, RECONCILE = "default.own", "default.other", "default.sync", "default.reconcile"
@@ -39,7 +40,7 @@ def test_slots_that_were_decided_take_the_place_of_the_policys() -> None:
 @pytest.mark.parametrize(("kind", "name"), [(PauseKind.QUEUE, "default"), (PauseKind.NODE, "here")])
 def test_a_paused_queue_or_node_has_no_slots_until_its_pause_ends(kind: PauseKind, name: str) -> None:
     control = pause(kind, name, ends=NOW + 5)
-    assert control.slots_now(WORK, NOW) == 0
+    assert (control.slots_now(WORK, NOW), control.full(WORK)) == (0, 20)
     assert control.plan(WORK, NOW).valid_until == NOW + 5
     assert control.slots_now(WORK, NOW + 5) == 20
 
@@ -83,6 +84,29 @@ def test_a_company_is_paused_until_its_pause_ends() -> None:
     assert not control.is_paused(None, NOW)
     assert not control.is_quiet
     assert control.plan(WORK, NOW).types == WORK.types
+
+
+def test_a_companys_pause_and_ramp_leave_the_plan_as_it_is() -> None:
+    control = pause(PauseKind.COMPANY, "salon", ends=NOW + 5, ramp_s=10)
+    assert control.plan(WORK, NOW) == control.plan(WORK, NOW + 7) == Control().plan(WORK, NOW)
+
+
+def test_what_is_read_once_more_is_nothing_new_though_its_end_is_reckoned_a_little_differently() -> None:
+    def read(ends: float, reason: str = "") -> Control:
+        quarantine = Quarantine(1, OWN, reason=reason, ends=ends)
+        return Control(
+            pauses=(Pause(PauseKind.NODE, "here"), Pause(PauseKind.QUEUE, "default", ends=ends)),
+            quarantines=(quarantine,),
+        )
+
+    gate = Gate(WORK, lambda job_id: None)
+    assert gate.heed(read(NOW))
+    for step in range(1, 10):
+        assert not gate.heed(read(NOW + step / 100))
+    assert gate.heed(read(NOW + 0.15)), "it is measured from what was known, not from what was read last"
+    assert gate.control == read(NOW + 0.15)
+    assert gate.heed(read(NOW + 0.15, "another reason"))
+    assert gate.heed(Control())
 
 
 def test_a_quarantine_matches_type_company_and_payload_in_any_case_until_it_ends() -> None:

@@ -15,8 +15,9 @@ import pytest
 from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.bootstrap import bootstrap
 from backend.postgres.migrate import migrate
-from backend.postgres.pools import connect
+from backend.postgres.pools import Connection, connect
 from backend.queue.context import JobContext
+from backend.queue.doorbell import Doorbell
 from backend.stack.postgres_server import PostgresServer
 from tests.databases import OpenConnection, address_of
 from tests.engines import layout_below, running
@@ -76,6 +77,29 @@ async def fill(address: PostgresAddress, count: int) -> list[int]:
         return await put(connection, *[job("webhooks.a") for _ in range(count)])
     finally:
         await connection.close()
+
+
+async def test_an_outage_is_over_only_when_what_is_in_force_could_be_read(
+    database: PostgresAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "backend.queue.outages")
+    tried, read = [], asyncio.Event()
+
+    async def fail_twice(_connection: Connection) -> None:
+        tried.append(len(caplog.records))
+        if len(tried) < 3:
+            raise TimeoutError
+        read.set()
+
+    listening = asyncio.create_task(Doorbell(database, "webhooks", "askpro test", fail_twice).run())
+    await asyncio.wait_for(read.wait(), 10)
+    listening.cancel()
+    await asyncio.wait({listening}, timeout=10)
+    assert tried == [0, 1, 1], "told once that it is away, and not that it is back"
+    assert [record.message.rpartition(": ")[2] for record in caplog.records] == [
+        "the database is away (TimeoutError)",
+        "the database is back",
+    ]
 
 
 async def test_a_worker_whose_connections_are_all_ended_goes_on(

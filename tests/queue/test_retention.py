@@ -130,6 +130,41 @@ async def test_held_jobs_go_a_week_after_they_were_decided_about_and_not_before(
     assert [row["job_id"] for row in rows] == [1, 3]
 
 
+async def test_each_table_has_its_turn_however_long_those_before_it_took(worker: OwnConnection) -> None:
+    await worker.execute(
+        """
+        insert into held_jobs (job_id, queue, entrypoint, fingerprint, error_type, message, traceback, attempts,
+                               enqueued_at, state, decided_at)
+        values (1, 'default', 'default.a', '', '', '', '', 1, now(), 'retried', now() - interval '8 days');
+        insert into slot_changes (at, queue, node, before, after, decided_by, why)
+        select now() - interval '31 days', 'default', '', 1, 2, 'balancer', '' from generate_series(1, 1001);
+        """
+    )
+    gone = [await prune_all(Batches(worker), prune, is_over=lambda: True) for prune in PRUNERS]
+    assert sum(gone) == 1_000, "a batch of it, and the rest another time"
+    assert await prune_held(Batches(worker), is_over=lambda: True) == 1
+
+
+async def test_quarantines_that_ended_by_themselves_and_old_troubles_go_as_well(worker: OwnConnection) -> None:
+    await worker.execute(
+        """
+        insert into quarantines (entrypoint, reason, made_by, made_at, until, lifted_at, lifted_by)
+        select 'default.a', name, 'anna', now() - interval '40 days', now() + until::interval,
+               now() + lifted_at::interval, case when lifted_at is not null then 'anna' end
+        from (values ('over', '-31 days', null), ('lifted', null, '-31 days'), ('lately', '-29 days', null),
+                     ('in force', '1 day', null), ('for good', null, null)) made (name, until, lifted_at);
+        insert into job_troubles (queue, node, entrypoint, kind, detail, count, at)
+        select 'default', '', 'default.' || days, 'crash', '', 1, now() - make_interval(days => days)
+        from (values (29), (31)) age (days);
+        """
+    )
+    for prune in PRUNERS:
+        await prune_all(Batches(worker), prune, is_over=never)
+    rows = await worker.fetch("select reason from quarantines")
+    assert {row["reason"] for row in rows} == {"lately", "in force", "for good"}
+    assert await worker.fetchval("select string_agg(entrypoint, ' ') from job_troubles") == "default.29"
+
+
 async def test_counts_go_by_their_length(worker: OwnConnection) -> None:
     await worker.execute(
         """

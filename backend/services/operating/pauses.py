@@ -50,7 +50,10 @@ returning {_COLUMNS}
 # A parked job starts by its turn: over the ramp when there is one, so that a provider is not run over.
 _RELEASE = """
 with released as (
-    delete from parked_jobs where kind = $1 and name = $2 returning job_id
+    -- In the order in which workers lock what they take up.
+    delete from parked_jobs
+    where job_id in (select job_id from parked_jobs where kind = $1 and name = $2 order by job_id for update)
+    returning job_id
 ), started as (
     update pgqueuer job
     set execute_after = now() + make_interval(secs => $3 * random()), updated = now()

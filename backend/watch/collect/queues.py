@@ -8,6 +8,7 @@ import msgspec
 
 from backend.domain.vocabulary import PauseKind, QueueName
 from backend.queue.policies import AlertLimits
+from backend.queue.roster import LIVE_S
 from backend.watch.collect import Sources
 from backend.watch.collect.held_groups import HELD, HELD_TABLES, MANY, MANY_S, HeldFigures
 from backend.watch.collect.queue_control import (
@@ -42,9 +43,6 @@ RATED = 6_000
 
 BUSY = 2_000
 """With more runs or deliveries (or held jobs) than this the slower figures are taken every tenth second only."""
-
-ALIVE_S = 10.0
-"""A worker that has been silent for longer is not counted as one."""
 
 TREND_STEP_S = 10.0
 
@@ -133,7 +131,7 @@ select json_build_object(
                 from (select * from workers where heartbeat_at > now() - interval '1 hour'
                       order by heartbeat_at desc limit 200) seen),
     'alive', (select coalesce(json_agg(id), '[]') from workers
-              where state <> 'stopped' and heartbeat_at > now() - interval '10 seconds'),
+              where state <> 'stopped' and heartbeat_at > now() - interval '{LIVE_S:g} seconds'),
     'inbox_waiting', (select count(*) from (select from webhook_inbox where state = 'accepted' limit 50000) counted),
     'inbox_oldest_s', (select date_part('epoch', now() - min(received_at)) from webhook_inbox where state = 'accepted'),
     'quarantined', (select count(*) from (select from webhook_inbox where state = 'quarantined' limit 50000) counted),
