@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
     from backend.services.held_jobs.selecting import HeldFilter, Preview
 
 DOING = {BulkAction.RETRY: "retry", BulkAction.DISCARD: "discard", BulkAction.MOVE: "move"}
+SKIPPED = {
+    BulkAction.RETRY: "of which an equal one waits already",
+    BulkAction.MOVE: "that stand there already, or of which an equal one waits",
+}
 DONE = {BulkAction.RETRY: "Retried", BulkAction.DISCARD: "Discarded", BulkAction.MOVE: "Moved"}
 
 
@@ -75,24 +82,29 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _decide(system: System, args: argparse.Namespace) -> int:
-    from backend.services.held_jobs.selecting import preview
+    from backend.services.held_jobs.selecting import HeldFilter, preview
 
     held, action = chosen(args), args.action
     if held.is_everything and not args.all:
         raise WrongUsage(
             "Which held jobs?", "Give job numbers, --queue, --cause, …, or --all; `askpro queue held` lists them."
         )
-    if args.rate is not None and not args.rate > 0:
-        raise WrongUsage(f"--rate {args.rate:g} never comes to an end.", "Give a number above 0, or leave it out.")
-    would = at_queue(system, lambda connection: preview(connection, held, per_s=args.rate))
+    if args.rate is not None and not (args.rate > 0 and math.isfinite(args.rate)):
+        raise WrongUsage(f"--rate {args.rate:g} is no rate.", "Give a number above 0, or leave it out.")
+    to = None if args.to is None else QueueName(args.to)
+    would = at_queue(system, lambda connection: preview(connection, held, per_s=args.rate, to=to))
     if args.dry_run or not would.matched:
         return _planned(action, would, args)
     if not (args.yes or args.json):
         _print_preview(would, action)
     if missing := max(0, len(held.job_ids or ()) - would.matched):
-        print(f"{missing:,} of the jobs you named are not held.", file=sys.stderr)
-    to = f" to {args.to}" if args.to else ""
-    agree(f"{DOING[action].capitalize()} {_jobs(would.matched)}{to}?", yes=args.yes)
+        narrowed = held != HeldFilter(job_ids=held.job_ids)
+        what = "are not held, or left out by the other choices" if narrowed else "are not held"
+        print(f"{missing:,} of the jobs you named {what}.", file=sys.stderr)
+    agree(f"{DOING[action].capitalize()} {_jobs(would.matched)}{f' to {to}' if to else ''}?", yes=args.yes)
+    if would.newest_at is not None:
+        # What is held from now on was neither counted nor agreed to; with --before all of them are older than that.
+        held = replace(held, until=would.newest_at + timedelta(microseconds=1))
     result = asyncio.run(reaching(_work(system, args, held)))
     return _tell(result, args)
 
@@ -172,7 +184,7 @@ def _print_preview(would: Preview, action: BulkAction) -> None:
             ("paused", f"{', '.join(would.queue_paused)}: they will wait" if would.queue_paused else ""),
             ("quarantine", f"{', '.join(would.quarantined)}: may hold them again" if would.quarantined else ""),
             ("ahead", f"{would.ahead:,} jobs wait there already" if would.ahead else ""),
-            ("skipped", f"{would.would_skip:,} of which an equal one waits already" if would.would_skip else ""),
+            ("skipped", f"{would.would_skip:,} {SKIPPED[action]}" if would.would_skip else ""),
         ]
     if would.seconds_at_rate is not None:
         facts.append(("takes", f"{would.seconds_at_rate:,.0f} s at that rate"))

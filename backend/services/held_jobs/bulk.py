@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -53,6 +54,7 @@ CLOSE_S = 2.0
 
 GONE = "the database went away and did not come back in time"
 DECIDED = "somebody decided about it meanwhile"
+STANDS_THERE = "it stands in that queue already"
 EQUAL_WAITS = "an equal job waits already, or it was done after all"
 
 
@@ -127,7 +129,7 @@ where id = $1 and state = 'running'
 """
 
 _WHY = """
-select coalesce(h.state, 'unknown') <> 'held' as is_decided, count(*) as jobs
+select case when h.state is distinct from 'held' then $3 when h.queue = $2 then $4 else $5 end as why, count(*) as jobs
 from unnest($1::bigint[]) as w (id) left join held_jobs h on h.job_id = w.id group by 1
 """
 
@@ -187,8 +189,8 @@ async def run_bulk(
         raise NotPossible("Jobs are edited one at a time.", "Open the job and edit it there.")
     if (action is BulkAction.MOVE) != (queue is not None):
         raise NotPossible("Moving needs a queue, and nothing else does.", "Name the queue to move to.")
-    if per_s is not None and not per_s > 0:
-        raise NotPossible(f"{per_s:g} jobs per second never come to an end.", "Give a rate above 0, or none.")
+    if per_s is not None and not (per_s > 0 and math.isfinite(per_s)):
+        raise NotPossible(f"{per_s:g} jobs per second is no rate.", "Give a number above 0, or none.")
     asked = _Asked(
         connect=connect,
         by=by,
@@ -226,7 +228,7 @@ class _Run:
     def __init__(self, asked: _Asked) -> None:
         self._asked = asked
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._began = time.monotonic()
+        self._began = self._due = time.monotonic()
         self._why: Counter[str] = Counter()
         self._is_cancel_asked = False
         per_s = asked.per_s
@@ -324,7 +326,11 @@ class _Run:
             for place in range(0, len(ids), self._batch):
                 if not await self._in_turn():
                     return False
+                started, before = time.monotonic(), self._done
                 await self._through(ids[place : place + self._batch])
+                if self._asked.per_s is not None:
+                    # From when it began, not from when it was due: what a stall cost is not caught up on.
+                    self._due = max(self._due, started) + (self._done - before) / self._asked.per_s
                 self._tell(BulkState.RUNNING)
             after = ids[-1]
 
@@ -343,8 +349,7 @@ class _Run:
     async def _in_turn(self) -> bool:
         """Wait until the next batch may go by the rate; False when it is to stop."""
         while not (self._asked.stop.is_set() or self._is_cancel_asked):
-            due = self._began + (self._done / self._asked.per_s if self._asked.per_s is not None else 0.0)
-            wait = due - time.monotonic()
+            wait = self._due - time.monotonic()
             if wait <= 0:
                 return True
             with suppress(TimeoutError):
@@ -378,24 +383,36 @@ class _Run:
                         await self._through([job_id])
                     return
                 if met >= TRIES:
-                    await self._count(0, 1)
-                    self._skipped += 1
-                    self._why[EQUAL_WAITS] += 1
+                    await self._skip_one()
                     return
             else:
                 return
+
+    async def _skip_one(self) -> None:
+        """Count a job that others hold on to as skipped; a link that is lost just there is waited for."""
+        before, lost = self._skipped, 0
+        while self._skipped == before:
+            try:
+                await self._count(0, 1)
+            except _LOST as wrong:
+                lost += 1
+                await self._come_back(wrong, is_hopeless=lost > TRIES)  # learns whether it was counted
+            else:
+                self._skipped += 1
+        self._why[EQUAL_WAITS] += 1
 
     async def _transaction(self, ids: Sequence[int]) -> None:
         connection = self._at()
         async with connection.transaction():
             decided = await self._decide(connection, ids)
             left = sorted(set(ids) - set(decided))
-            why = await connection.fetch(_WHY, left) if left else []
+            reasons = (self._asked.queue and self._asked.queue.value, DECIDED, STANDS_THERE, EQUAL_WAITS)
+            why = await connection.fetch(_WHY, left, *reasons) if left else []
             await self._count(len(decided), len(left))
         self._done += len(decided)
         self._skipped += len(left)
         for row in why:
-            self._why[DECIDED if row["is_decided"] else EQUAL_WAITS] += row["jobs"]
+            self._why[row["why"]] += row["jobs"]
 
     async def _decide(self, connection: Connection, ids: Sequence[int]) -> Sequence[int]:
         if self._asked.action is BulkAction.RETRY:

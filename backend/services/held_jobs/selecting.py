@@ -149,7 +149,8 @@ with grouped as materialized (
     select dedupe_key from pgqueuer where dedupe_key is not null and status in ('queued', 'picked')
 ), keyed as (
     select coalesce(j.dedupe_key, m.dedupe_key) as key, count(*) as jobs
-    from (select h.job_id, h.dedupe_key from held_jobs h where {{conditions}} limit {COMPARED}) m
+    from (select h.job_id, h.dedupe_key from held_jobs h
+          where {{conditions}} and not coalesce(h.queue = {{target}}, false) limit {COMPARED}) m
     left join pgqueuer j on j.id = m.job_id
     group by 1
 )
@@ -175,10 +176,11 @@ select json_build_object(
                  and h.fingerprint = each.fingerprint and h.held_at = each.newest_at limit 1) h),
     'ahead', (select count(*) from (
         select from pgqueuer p where p.status = 'queued' and p.execute_after <= now()
-            and split_part(p.entrypoint, '.', 1) in (select queue from grouped) limit 50000) counted),
+            and split_part(p.entrypoint, '.', 1) in (select coalesce({{target}}, queue) from grouped)
+        limit 50000) counted),
     'paused', (select coalesce(json_agg(distinct replace(p.kind, '_', ' ') || ' ' || p.name), '[]') from pauses p
         where p.resumed_at is null and (p.until is null or p.until > now())
-          and (p.kind = 'queue' and p.name in (select queue from grouped)
+          and (p.kind = 'queue' and p.name in (select coalesce({{target}}, queue) from grouped)
                or p.kind = 'job_type' and p.name in (select entrypoint from grouped)
                or p.kind = 'company' and p.company_id in (select company_id from grouped))),
     'quarantines', (select coalesce(json_agg('quarantine ' || q.id || ' of ' || q.entrypoint order by q.id), '[]')
@@ -190,6 +192,7 @@ select json_build_object(
         where kind = 'provider' and resumed_at is null and (until is null or until > now())),
     'would_skip', case when (select jobs from total) <= {COMPARED} then (
         select coalesce(sum(jobs - case when key in (select dedupe_key from waiting) then 0 else 1 end), 0)
+               + (select coalesce(sum(jobs), 0) from grouped where queue = {{target}})
         from keyed where key is not null) end,
     'sample', (select coalesce(json_agg(json_build_object(
             'job_id', h.job_id, 'entrypoint', h.entrypoint, 'company', coalesce(c.slug, ''),
@@ -266,11 +269,13 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: tuple[str, ...] = ()
     """Quarantines of their types, which may hold them again: `quarantine 7 of webhooks.retell_call`."""
     ahead: int
-    """Jobs that wait in their queues already; counted to 50,000."""
+    """Jobs that wait in their queues (or the one they would be moved to) already; counted to 50,000."""
     deliveries: int
     """Webhook deliveries that are held with them."""
     would_skip: int | None
-    """Of which an equal one waits already, so that a retry would leave them; None when there are too many to look."""
+    """Which would be left: an equal one waits already, or they stand in the queue that they would be moved to.
+
+    None when there are too many to look."""
     seconds_at_rate: float | None
     """How long it takes at the rate that was asked for; None without one."""
     sample: tuple[SampleJob, ...]
@@ -315,14 +320,18 @@ async def company_id_of(connection: Connection, held: HeldFilter) -> UUID | None
     return None if held.company is None else await known_company(connection, held.company)
 
 
-async def preview(connection: Connection, held: HeldFilter, *, per_s: float | None = None) -> Preview:
-    """What a decision about the matching jobs would touch; changes nothing.
+async def preview(
+    connection: Connection, held: HeldFilter, *, per_s: float | None = None, to: QueueName | None = None
+) -> Preview:
+    """What a decision about the matching jobs would touch; changes nothing. `to` is the queue they would be moved to.
 
     Needs a role that reads across companies (the console's). Raises NotPossible, asyncpg's errors.
     """
     company_id = await company_id_of(connection, held)
     where = conditions(held, company_id)
-    answer = await connection.fetchval(_PREVIEW.replace("{conditions}", where.sql), *where.arguments)
+    target = "null::text" if to is None else f"'{to.value}'::text"  # a word of ours
+    statement = _PREVIEW.replace("{conditions}", where.sql).replace("{target}", target)
+    answer = await connection.fetchval(statement, *where.arguments)
     told = _told.decode(answer)
     providers = providers_of(entrypoint for entrypoint, _ in told.by_type)
     return Preview(
