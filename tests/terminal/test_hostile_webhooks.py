@@ -111,7 +111,9 @@ def hostile_job(system: Running) -> int:
 def test_a_hostile_job_can_be_found_opened_revealed_and_edited(console: Terminal, hostile_job: int) -> None:
     console.press("5")
     console.until_shows("Held, by cause")
-    console.press("/", *"hostileheld")
+    console.press("/")
+    console.until_shows("keys of the list")
+    console.press(*"hostileheld")
     console.until_shows("1 found", f"{hostile_job}")
     console.press("enter")
     console.until_shows("Traceback of the last attempt", "Longgg")
