@@ -1,4 +1,4 @@
-"""Which slots can be offered: pure rules over a calendar that was read before (DOMAIN §5).
+"""Which slots can be offered: pure rules over a calendar that was read before (docs/booking.md).
 
 Everything is counted in seconds since 1970. For each person, the starts at which a part of the service fits are an
 interval set: inside the person's windows, clear of what is booked with both sides' buffers. A slot is a point of the

@@ -1,6 +1,6 @@
 """Names compared as people mean them: Müller, Mueller and Muller are one, titles do not count.
 
-Source of the folding: DOMAIN §6.
+Source of the folding: DIN 5007-2 (ä is ae). The short form (a) counts as the same, for a transcript may have any.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When a branch is open and when somebody works there: weekly hours, breaks, exceptions, public holidays (DOMAIN §5).
+"""When a branch is open and when somebody works there: weekly hours, breaks, exceptions, public holidays.
 
 Rules are wall time of the branch's zone; results are seconds since 1970. A span that ends at or before its start ends
 on the next day and belongs to the day on which it starts. For one day, in this order: the weekly hours (a branch has

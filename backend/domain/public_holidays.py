@@ -1,4 +1,4 @@
-"""Public holidays by Bundesland, from the `holidays` library (DOMAIN §5: not a table typed by hand)."""
+"""Public holidays by Bundesland, from the `holidays` library, not from a table typed by hand."""
 
 from __future__ import annotations
 

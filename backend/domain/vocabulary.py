@@ -79,7 +79,7 @@ class RefusalReason(StrEnum):
 
 
 class ExceptionKind(StrEnum):
-    """What is different on certain days (DOMAIN §5)."""
+    """What is different on certain days (docs/companies.md)."""
 
     CLOSED = "closed"
     """Not there: all day, or in a span of it."""

@@ -27,7 +27,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def instant(moment: datetime, zone_name: str) -> datetime:
-    """`moment` in UTC; when it is naive, as wall time in the zone (DOMAIN §5). Raises ZoneUnknown, OverflowError."""
+    """`moment` in UTC; when it is naive, as wall time in the zone. Raises ZoneUnknown, OverflowError."""
     if moment.tzinfo is not None:
         return moment.astimezone(UTC)
     local = zone(zone_name)

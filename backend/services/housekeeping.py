@@ -12,7 +12,7 @@ from uuid import UUID
 from backend.postgres.pools import Connection
 
 STALE_CALL = timedelta(hours=2)
-"""A call that has been going on for so long has ended without telling us (DOMAIN, business rules)."""
+"""A call that has been going on for so long has ended without telling us."""
 
 INBOX_KEPT = timedelta(days=90)
 """Life of a processed delivery. Longer than any provider goes on delivering, since the row is also what recognises a

@@ -1,6 +1,7 @@
 """Bodies as Retell sends them: one function per kind of request, deterministic to the byte.
 
-The shapes are the provider's (DOMAIN §2); `custom_analysis_data` is what our own agents are told to fill in.
+The shapes are the provider's (its API reference, docs/webhooks.md); `custom_analysis_data` is what our own agents are
+told to fill in.
 """
 
 from __future__ import annotations

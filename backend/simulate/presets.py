@@ -1,4 +1,4 @@
-"""What a realistic load is: rates, the day's curve, mixes and fault rates, each with its source (DOMAIN §7).
+"""What a realistic load is: rates, the day's curve, mixes and fault rates, each with its source.
 
 Shares are 0..1 of what their docstring names; durations are seconds.
 """

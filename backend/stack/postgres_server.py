@@ -36,7 +36,7 @@ BOOT_SETTINGS: Mapping[str, str] = {
     "reserved_connections": "3",
     "superuser_reserved_connections": "3",
     "shared_buffers": "128MB",
-    # What the database screen and its checks read (HEALTH §3).
+    # What the database screen and its checks read.
     "shared_preload_libraries": "pg_stat_statements",
     "compute_query_id": "on",
     "pg_stat_statements.max": "5000",

@@ -1,7 +1,7 @@
 """What in the snapshots needs a person: one finding for each thing that is wrong, worst first.
 
-Pure: snapshots in, findings out. Thresholds and their sources stand beside each rule (TRUST: the alert table of the
-operations handbook; HEALTH: the union table of checks). What is unknown is found too and never counts as well.
+Pure: snapshots in, findings out. Thresholds and their sources stand beside each rule. What is unknown is found too and
+never counts as well.
 """
 
 from __future__ import annotations
@@ -130,7 +130,8 @@ def _queues(snapshot: QueuesSnapshot) -> Iterator[Finding]:
 
 
 def _calendars(snapshot: QueuesSnapshot) -> Iterator[Finding]:
-    """TRUST: a breaker that stays open for two minutes. What a provider refused waits for somebody to look."""
+    """A breaker that stays open for two minutes: shorter ones close by themselves. What a provider refused waits
+    for somebody to look."""
     for row in snapshot.providers:
         if row.breaker != BreakerState.CLOSED and row.since_s > 120:
             yield Finding(

@@ -159,7 +159,7 @@ class BlockedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabaseSnapshot(Snapshot, frozen=True, kw_only=True):
-    """PostgreSQL, the fast tier of checks (HEALTH §2, those marked F)."""
+    """PostgreSQL, the fast tier of checks: what can be asked every two seconds."""
 
     domain: ClassVar[str] = "database"
 

@@ -1,6 +1,7 @@
 """Retell's webhook signature: `x-retell-signature: v={unix_ms},d={hex}`, d = HMAC-SHA256(API key, body + ms).
 
-The raw bytes are verified, never JSON that was parsed and written again. Source: the vendor's SDK (DOMAIN vectors).
+The raw bytes are verified, never JSON that was parsed and written again. Source: the vendor's SDK, which the tests
+sign with.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class CustomerFilter:
     email: str | None = None
     """Lower case."""
     name: str | None = None
-    """The beginning of the full name, first name first; compared folded (DOMAIN §6)."""
+    """The beginning of the full name, first name first; compared folded (backend/domain/names.py)."""
 
 
 class CustomerExists(Exception):

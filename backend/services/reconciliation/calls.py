@@ -35,7 +35,7 @@ ASKED_AFTER = timedelta(minutes=15)
 """A call that goes on for longer is asked about by itself."""
 
 STUCK = timedelta(hours=2)
-"""A call that goes on for longer and that the provider does not know has ended (DOMAIN, business rules)."""
+"""A call that goes on for longer and that the provider does not know has ended."""
 
 ASKED_AT_MOST = 200
 """Calls asked about by themselves in one run."""
