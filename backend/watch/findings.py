@@ -130,8 +130,7 @@ def _queues(snapshot: QueuesSnapshot) -> Iterator[Finding]:
 
 
 def _calendars(snapshot: QueuesSnapshot) -> Iterator[Finding]:
-    """A breaker that stays open for two minutes: shorter ones close by themselves. What a provider refused waits
-    for somebody to look."""
+    """A breaker that is open for two minutes, shorter ones close by themselves; what a provider refused for good."""
     for row in snapshot.providers:
         if row.breaker != BreakerState.CLOSED and row.since_s > 120:
             yield Finding(
