@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import math
 import signal
 import sys
 from contextlib import suppress
@@ -82,6 +81,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _decide(system: System, args: argparse.Namespace) -> int:
+    from backend.services.held_jobs.pace import is_rate
     from backend.services.held_jobs.selecting import HeldFilter, preview
 
     held, action = chosen(args), args.action
@@ -89,7 +89,7 @@ def _decide(system: System, args: argparse.Namespace) -> int:
         raise WrongUsage(
             "Which held jobs?", "Give job numbers, --queue, --cause, …, or --all; `askpro queue held` lists them."
         )
-    if args.rate is not None and not (args.rate > 0 and math.isfinite(args.rate)):
+    if args.rate is not None and not is_rate(args.rate):
         raise WrongUsage(f"--rate {args.rate:g} is no rate.", "Give a number above 0, or leave it out.")
     to = None if args.to is None else QueueName(args.to)
     would = at_queue(system, lambda connection: preview(connection, held, per_s=args.rate, to=to))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,18 +25,13 @@ from backend.postgres.pools import DATABASE_ERRORS, Connection
 from backend.queue.failures import storable
 from backend.queue.held import discard_held, retry_held
 from backend.services.held_jobs.moving import move_held
+from backend.services.held_jobs.pace import Pace, is_rate
 from backend.services.held_jobs.recorded import FELL_SILENT, ask_cancel, give_up_silent
 from backend.services.held_jobs.selecting import HeldFilter, company_id_of, conditions
 from backend.services.operating.audit import By, kept_reason, record
 from backend.services.operating.refusals import NotPossible
 
 __all__ = ["BulkResult", "Progress", "ask_cancel", "run_bulk"]
-
-BATCH = 100
-"""Jobs of one transaction at most."""
-
-WINDOW = 10_000
-"""Jobs whose numbers are read ahead."""
 
 PATIENCE_S = 20.0
 """How long a database that went away is waited for."""
@@ -189,7 +183,7 @@ async def run_bulk(
         raise NotPossible("Jobs are edited one at a time.", "Open the job and edit it there.")
     if (action is BulkAction.MOVE) != (queue is not None):
         raise NotPossible("Moving needs a queue, and nothing else does.", "Name the queue to move to.")
-    if per_s is not None and not (per_s > 0 and math.isfinite(per_s)):
+    if per_s is not None and not is_rate(per_s):
         raise NotPossible(f"{per_s:g} jobs per second is no rate.", "Give a number above 0, or none.")
     asked = _Asked(
         connect=connect,
@@ -228,12 +222,10 @@ class _Run:
     def __init__(self, asked: _Asked) -> None:
         self._asked = asked
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._began = self._due = time.monotonic()
+        self._began = time.monotonic()
+        self._pace = Pace(asked.per_s, self._began)
         self._why: Counter[str] = Counter()
         self._is_cancel_asked = False
-        per_s = asked.per_s
-        self._batch = BATCH if per_s is None else max(1, min(BATCH, round(per_s)))
-        self._window = WINDOW if per_s is None else max(BATCH, 10 * self._batch)
 
     async def whole(self) -> BulkResult:
         """Begin, work, end."""
@@ -323,14 +315,12 @@ class _Run:
             ids = await self._window_after(statement, after, where.arguments)
             if not ids:
                 return True
-            for place in range(0, len(ids), self._batch):
+            for place in range(0, len(ids), self._pace.batch):
                 if not await self._in_turn():
                     return False
-                started, before = time.monotonic(), self._done
-                await self._through(ids[place : place + self._batch])
-                if self._asked.per_s is not None:
-                    # From when it began, not from when it was due: what a stall cost is not caught up on.
-                    self._due = max(self._due, started) + (self._done - before) / self._asked.per_s
+                began, before = time.monotonic(), self._done
+                await self._through(ids[place : place + self._pace.batch])
+                self._pace.went(began, self._done - before)
                 self._tell(BulkState.RUNNING)
             after = ids[-1]
 
@@ -339,7 +329,7 @@ class _Run:
         lost = 0
         while True:
             try:
-                rows = await self._at().fetch(statement, after, self._started, self._window, *arguments)
+                rows = await self._at().fetch(statement, after, self._started, self._pace.window, *arguments)
             except _LOST as wrong:
                 lost += 1
                 await self._come_back(wrong, is_hopeless=lost > TRIES)
@@ -349,8 +339,8 @@ class _Run:
     async def _in_turn(self) -> bool:
         """Wait until the next batch may go by the rate; False when it is to stop."""
         while not (self._asked.stop.is_set() or self._is_cancel_asked):
-            wait = self._due - time.monotonic()
-            if wait <= 0:
+            wait = self._pace.wait_s(time.monotonic())
+            if not wait:
                 return True
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.stop.wait(), min(wait, LOOK_S))
