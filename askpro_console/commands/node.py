@@ -8,7 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from backend.postgres.pools import Connection
     from backend.services.fleet.orders import Ended
     from backend.services.operating.audit import By
-    from backend.watch.snapshots import FleetSnapshot, NodeRow, OrderRow
+    from backend.services.operating.slots import Scaled
+    from backend.watch.snapshots import FleetSnapshot, NodeRow, OrderRow, WorkerRow
 
 NAME = "node"
 HELP = "the machines of the fleet: invite, list, drain, resume, restart, scale"
@@ -34,10 +35,7 @@ ANSWER_S = 10.0
 
 LOOK_S = 0.2
 
-BEAT_S = 2.0
-"""Workers tell of themselves so often."""
-
-Result = TypeVar("Result")
+LONGEST_WAIT_S = 86_400
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,10 +60,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs.add_parser("ls", help="every node: state, version, load, workers").set_defaults(act=_list)
     verbs.add_parser("orders", help="what nodes were told lately, and what became of it").set_defaults(act=_orders)
     drain = verbs.add_parser("drain", help="let a node's workers finish what they do and take nothing more")
-    drain.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="until nothing is in work there")
+    drain.add_argument("--wait", type=_seconds, default=0, metavar="SECONDS", help="until nothing is in work there")
     drain.set_defaults(act=_drain)
     resume = verbs.add_parser("resume", help="let a drained node's workers take jobs again")
-    resume.add_argument("--ramp", type=int, default=None, metavar="SECONDS", help="come to full speed over so long")
+    resume.add_argument(
+        "--ramp", type=_seconds, default=None, metavar="SECONDS", help="come to full speed over so long"
+    )
     resume.set_defaults(act=_resume)
     restart = verbs.add_parser("restart", help="drain a process of a node, or all of its own, and start it afresh")
     restart.set_defaults(act=_restart)
@@ -95,6 +95,13 @@ def run(args: argparse.Namespace) -> int:
 # Looking ------------------------------------------------------------------------------------------------------------
 
 
+def _seconds(text: str) -> int:
+    """A whole number of seconds, up to a day; for `type=` of an argument. Raises argparse.ArgumentTypeError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= LONGEST_WAIT_S):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of seconds: it is a whole one such as 60")
+    return int(text)
+
+
 def _list(system: System, args: argparse.Namespace) -> int:
     fleet = _fleet(system)
     if args.json:
@@ -109,8 +116,7 @@ def _list(system: System, args: argparse.Namespace) -> int:
 
 
 def _row(node: NodeRow, fleet: FleetSnapshot) -> tuple[str, ...]:
-    workers = [worker for worker in fleet.workers if worker.node == node.node and worker.state != "stopped"]
-    live = [worker for worker in workers if fleet.taken_at - worker.heartbeat_at < ANSWER_S]
+    live = _live(fleet, node.node)
     ready = sum(process.state == "ready" for process in node.processes)
     state = node.state.value
     if state != "up":
@@ -129,6 +135,14 @@ def _row(node: NodeRow, fleet: FleetSnapshot) -> tuple[str, ...]:
         span(time.time() - node.started_at) if node.started_at else "-",
         node.home or "-",
     )
+
+
+def _live(fleet: FleetSnapshot, node: str) -> list[WorkerRow]:
+    """The workers of that name that were heard of lately."""
+    from backend.queue.roster import LIVE_S
+
+    workers = [worker for worker in fleet.workers if worker.node == node and worker.state != "stopped"]
+    return [worker for worker in workers if fleet.taken_at - worker.heartbeat_at < LIVE_S]
 
 
 def _orders(system: System, args: argparse.Namespace) -> int:
@@ -266,10 +280,11 @@ def _drain(system: System, args: argparse.Namespace) -> int:
 
 def _in_work(fleet: FleetSnapshot, name: str) -> int | None:
     """Jobs in work on a drained node; None until each of its workers has told of itself since it was drained."""
+    from backend.queue.roster import BEAT_S
+
     node = next((node for node in fleet.nodes if node.node == name), None)
     since = node.drained_at if node is not None else None
-    workers = [worker for worker in fleet.workers if worker.node == name and worker.state != "stopped"]
-    live = [worker for worker in workers if fleet.taken_at - worker.heartbeat_at < ANSWER_S]
+    live = _live(fleet, name)
     # A second beat: at the first a job that was being taken may not have been counted.
     if since is None or any(worker.heartbeat_at < since + BEAT_S for worker in live):
         return None
@@ -350,28 +365,32 @@ def _ended(system: System, node: str, number: int) -> Ended | None:
 
 
 def _scale(system: System, args: argparse.Namespace) -> int:
+    from askpro_console.commands.queue.scaling import given_back, slot_number
+    from backend.postgres.address import Role
+    from backend.services.operating.obeying import slots_obeyed
     from backend.services.operating.slots import scale, unpin
 
-    if args.slots == "auto":
-        told = _change(
-            system,
-            args,
-            f"Leave the slots of {args.queue} on {args.node} to policy and balancer",
-            lambda connection, by: unpin(connection, by, args.queue, node=args.node, reason=args.reason),
-            f"{args.queue} on {args.node} follows its policy again.",
-        )
+    queue, node = args.queue, args.node
+    slots = slot_number(args.slots)
+    said: list[Scaled] = []
+
+    async def say(connection: Connection, by: By) -> None:
+        if slots is None:
+            said.append(await unpin(connection, by, queue, node=node, reason=args.reason))
+        else:
+            said.append(await scale(connection, by, queue, slots, node=node, reason=args.reason))
+
+    wish = f"{slots} slots" if slots is not None else given_back(node)
+    told = _change(system, args, f"Give {queue} on {node} {wish}", say, "")
+    if told.is_dry_run:
         return _tell(told, args)
-    if not args.slots.isdecimal():
-        raise WrongUsage(f"`{args.slots}` is no number of slots.", "It is a number such as 20, or `auto`.")
-    slots = int(args.slots)
-    told = _change(
-        system,
-        args,
-        f"Give {args.queue} {slots} slots on {args.node}",
-        lambda connection, by: scale(connection, by, args.queue, slots, node=args.node, reason=args.reason),
-        f"{args.queue} has {slots} slots on {args.node}.",
+    (now,) = said
+    why = "" if slots is not None else ", as was said for all nodes" if now.is_pinned else " by its policy"
+    obeyed = with_database(
+        system, Role.CONSOLE, "askpro-node", lambda connection: slots_obeyed(connection, queue, node, now.after)
     )
-    return _tell(told, args)
+    done = f"{queue.capitalize()} on {node}: {now.before} → {now.after} slots{why}. {obeyed}"
+    return _tell(msgspec.structs.replace(told, done=done), args)
 
 
 def _forget(system: System, args: argparse.Namespace) -> int:

@@ -106,16 +106,15 @@ class Balancer:
 
 
 def loads_of(snapshot: QueuesSnapshot, policies: Policies) -> tuple[Load, ...]:
-    """Every queue on every node as the balancer sees it; a drained node is left out."""
+    """Every queue on every node as the balancer sees it; a drained node is left out, and does no share of the work."""
     held_back = {(row.kind, row.name) for row in snapshot.pauses}
     waiting = [kind for kind in snapshot.job_types if _may_start(kind, snapshot, policies)]
+    working = [row for row in snapshot.slots if (PauseKind.NODE, row.node) not in held_back]
     total: dict[str, int] = {}
-    for row in snapshot.slots:
+    for row in working:
         total[row.queue] = total.get(row.queue, 0) + row.slots
     found = []
-    for row in snapshot.slots:
-        if (PauseKind.NODE, row.node) in held_back:
-            continue
+    for row in working:
         kinds = [kind for kind in waiting if kind.queue == row.queue]
         share = row.slots / total[row.queue] if total[row.queue] else 1.0
         found.append(

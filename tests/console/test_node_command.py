@@ -62,7 +62,12 @@ async def test_nodes_are_listed_and_told_and_nothing_is_done_on_a_dry_run(
     await askpro("scale", "node-2", "webhooks", "12", "--yes")
     assert await desk.fetchval("select slots from queue_slots where node = 'node-2'") == 12
     await askpro("scale", "node-2", "webhooks", "auto", "--yes")
-    assert "no number of slots" in await askpro("scale", "node-2", "webhooks", "many", "--yes", code=2)
+    assert "there is no node node-22" in (await askpro("scale", "node-22", "webhooks", "12", "--yes", code=1)).lower()
+    for wrong in ("many", "+5", "1.5", "1e2", "\uff11\uff12", "", "9" * 5000):
+        answer = await askpro("scale", "node-2", "webhooks", wrong, "--yes", code=2)
+        assert "no number of slots" in answer
+        assert "a whole number such as 20, or `auto`" in answer
+        assert len(answer) < 200
     assert "has not been heard of" in await askpro("restart", "node-3", "--yes", code=1)
     assert "holds the database" in await askpro("stop", "node-1", "--yes", code=1)
     await askpro("forget", "node-3", "--yes")

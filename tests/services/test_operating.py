@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backend.domain.balancing import Shift
-from backend.domain.vocabulary import PauseKind
+from backend.domain.vocabulary import PauseKind, QueueName
 from backend.postgres.address import Role
+from backend.queue.control import read_control
 from backend.queue.port import JobQueue, NewJob
 from backend.services.operating import audit, breakers, pauses, quarantines, slots
 from backend.services.operating.audit import By
+from backend.services.operating.obeying import slots_obeyed
 from backend.services.operating.refusals import AlreadySo, NotPossible
 from tests.databases import OpenConnection, OwnConnection
 from tests.watch.scenery import ago
@@ -146,6 +148,72 @@ async def test_a_queue_has_the_slots_a_person_says_until_it_is_freed(worker: Own
     assert [action for _, action, _, _ in await told(worker)] == ["slots.pin", "slots.pin", "slots.unpin"]
 
 
+async def lives(worker: OwnConnection, node: str, in_force: str) -> None:
+    """A worker of webhooks on that node, which goes by what `in_force` says."""
+    await worker.execute(
+        "insert into workers (id, node, queue, pid, version, concurrency, in_force, heartbeat_at)"
+        " values (uuidv7(), $1, 'webhooks', 1, '', 30, $2::jsonb, now() + interval '1 h')",
+        node,
+        in_force,
+    )
+
+
+async def test_what_is_said_for_all_nodes_holds_where_nothing_else_is_said_and_again_afterwards(
+    worker: OwnConnection,
+) -> None:
+    for node, has in (("n1", 20), ("n2", 12)):
+        await lives(worker, node, f'{{"slots": {has}}}')
+    await lives(worker, "n3", '{"slots": 0, "paused": ["node n3"]}')
+    await slots.scale(worker, ANNA, "webhooks", 20, reason="spare the provider")
+    await slots.scale(worker, ANNA, "webhooks", 12, node="n2", reason="a small machine")
+
+    async def obeyed(node: str, number: int) -> tuple[int, int]:
+        told = await slots_obeyed(worker, "webhooks", node, number, patience_s=0.0)
+        return told.workers, told.obeying
+
+    # The second has a number of its own; the third is drained, and comes back with what is said for all.
+    assert await obeyed("", 20) == (2, 2)
+    assert await obeyed("", 30) == (2, 1)
+    assert await obeyed("n2", 12) == (1, 1)
+    assert await obeyed("n2", 20) == (1, 0)
+
+    freed = await slots.unpin(worker, BEN, "webhooks", node="n2")
+    assert (freed.before, freed.after, freed.is_pinned) == (12, 20, True)
+    assert (await told(worker))[-1][:3] == ("ben", "slots.unpin", "webhooks")
+    why = await worker.fetchval("select why from slot_changes order by id desc limit 1")
+    assert why == "what was said for all nodes again"
+    assert (await read_control(worker, "n2", QueueName.WEBHOOKS)).slots == 20
+    assert await obeyed("", 20) == (3, 2)
+    with pytest.raises(AlreadySo) as nothing:
+        await slots.unpin(worker, BEN, "webhooks", node="n2")
+    assert "said for all nodes holds there: 20" in nothing.value.hint
+    freed = await slots.unpin(worker, BEN, "webhooks")
+    assert (freed.before, freed.after, freed.is_pinned) == (20, 30, False)
+
+
+async def test_a_node_is_known_by_its_registration_its_workers_or_its_pause(worker: OwnConnection) -> None:
+    await worker.execute("insert into nodes (node, home, version, is_joined) values ('node-1', 'box:/1', '', false)")
+    await lives(worker, "node-2", "{}")
+    await worker.execute("insert into pauses (kind, name, paused_by, reason) values ('node', 'gone-3', 'anna', '')")
+    for node in ("node-1", "node-2", "gone-3"):
+        assert (await slots.scale(worker, ANNA, "webhooks", 12, node=node, reason="")).node == node
+    await pauses.resume(worker, BEN, PauseKind.NODE, "gone-3")
+    for refused in (
+        slots.scale(worker, ANNA, "webhooks", 12, node="node-11", reason=""),
+        slots.unpin(worker, ANNA, "webhooks", node="node-11"),
+        pauses.pause(worker, ANNA, PauseKind.NODE, "node-11", reason=""),
+    ):
+        with pytest.raises(NotPossible, match="There is no node node-11") as wrong:
+            await refused
+        assert wrong.value.hint == "Did you mean node-1?"
+    with pytest.raises(NotPossible) as wrong:
+        await slots.scale(worker, ANNA, "webhooks", 12, node="gone-3", reason="")
+    assert wrong.value.hint == "There are: node-1, node-2."
+    with pytest.raises(NotPossible) as wrong:
+        await slots.scale(worker, ANNA, "webhooks", 0, node="node-1", reason="")
+    assert "askpro node drain node-1" in wrong.value.hint
+
+
 async def test_a_shift_is_done_whole_or_not_at_all_and_never_against_a_person(worker: OwnConnection) -> None:
     def lent(before: int, after: int) -> tuple[Shift, ...]:
         return (
@@ -168,6 +236,7 @@ async def test_a_shift_is_done_whole_or_not_at_all_and_never_against_a_person(wo
     assert await done(lent(19, 20))
     assert await worker.fetchval("select count(*) from queue_slots") == 0, "its policy's number is nobody's decision"
     assert await done(lent(20, 19))
+    await worker.execute("insert into nodes (node, home, version, is_joined) values ('n1', 'box:/n1', '', false)")
     await slots.scale(worker, ANNA, "webhooks", 40, node="n1", reason="")
     assert not await done(lent(19, 18))
     assert await worker.fetchval("select slots from queue_slots where queue = 'default'") == 19

@@ -131,3 +131,6 @@ def test_slots_do_not_go_where_jobs_may_not_start() -> None:
     assert work(job_types=(sync,)) == [("n1", 200.0, False)]
     second = msgspec.structs.replace(slot, node="n2", slots=10)
     assert work(slots=(slot, second)) == [("n1", 150.0, False), ("n2", 50.0, False)]
+    # A drained node does nothing, so the other one has all of it before it.
+    assert work(slots=(slot, second), pauses=paused("node", "n2")) == [("n1", 200.0, False)]
+    assert work(slots=(slot, second), pauses=paused("node", "n1")) == [("n2", 200.0, False)]

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 
+LONGEST_NUMBER = 6
+"""Digits; no policy's ceiling has as many."""
+
+LONGEST_TOLD = 40
+"""Characters of what is no number that an answer repeats."""
+
 
 class WouldScale(msgspec.Struct, frozen=True, kw_only=True):
     """What a dry run tells."""
@@ -60,14 +66,14 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _scale(system: System, args: argparse.Namespace) -> int:
-    slots = _slots(args.slots)
+    slots = slot_number(args.slots)
     _, blast = subject_and_blast(system, PauseKind.QUEUE, args.queue)
     rows = tuple(row for row in queues_now(system).slots if row.queue == args.queue and args.node in {"", row.node})
     if args.node and not rows:
         raise Refused(f"No worker of {args.queue} lives on {args.node}.", "`askpro queue balance` shows where they do.")
     of = f"{args.queue}{f' on {args.node}' if args.node else ''}"
     now = ", ".join(f"{row.slots} on {row.node}" for row in rows) or "no live worker"
-    wish = f"{slots} slots" if slots is not None else "its policy's slots, and the balancer's care"
+    wish = f"{slots} slots" if slots is not None else given_back(args.node)
     if args.dry_run:
         _refuse_beyond(system, args.queue, slots)
         if args.json:
@@ -102,20 +108,33 @@ def _do_scale(system: System, args: argparse.Namespace, slots: int | None, of: s
     if args.json:
         print_json({**msgspec.to_builtins(scaled), "obeyed": obeyed})
     elif scaled.is_pinned:
-        print(f"{of.capitalize()}: {scaled.before} → {scaled.after} slots. {obeyed} The balancer leaves them alone.")
+        by = ", as was said for all nodes" if slots is None else ""
+        print(
+            f"{of.capitalize()}: {scaled.before} → {scaled.after} slots{by}. {obeyed} The balancer leaves them alone."
+        )
+        if slots is None:
+            return 0
         print(f"`askpro queue scale {args.queue} auto{f' --node {args.node}' if args.node else ''}` gives them back.")
     else:
         print(f"{of.capitalize()}: {scaled.before} → {scaled.after} slots by its policy. {obeyed}")
     return 0
 
 
-def _slots(text: str) -> int | None:
-    """The number, or None for `auto`."""
+def slot_number(text: str) -> int | None:
+    """A number of slots, or None for `auto`: digits alone, no sign, point or unit. Raises WrongUsage."""
     if text == AUTO:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 6):
-        raise WrongUsage(f"{text!r} is no number of slots.", "Give a number, or `auto`.")
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
+        short = text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}…"
+        raise WrongUsage(f"{short!r} is no number of slots.", "It is a whole number such as 20, or `auto`.")
     return int(text)
+
+
+def given_back(node: str) -> str:
+    """What a queue has after `auto`, in words."""
+    if node:
+        return "what was said for all nodes, else its policy's slots and the balancer's care"
+    return "its policy's slots, and the balancer's care"
 
 
 def _refuse_beyond(system: System, queue: str, slots: int | None) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from backend.domain.vocabulary import PauseKind
 from backend.postgres.pools import Connection
 from backend.queue.policies import Policies, in_force
+from backend.queue.roster import LIVE_S
 from backend.services.operating.subjects import Subject
 
 COUNTED = 50_000
@@ -51,7 +52,7 @@ select json_build_object(
     'in_per_min', case when $3::text is null and $4::text is null then (select jobs from lately) end,
     'workers', (select count(*) from workers
                 where ($1::text is null or queue = $1) and ($4::text is null or node = $4)
-                  and state <> 'stopped' and heartbeat_at > now() - interval '10 seconds'))
+                  and state <> 'stopped' and heartbeat_at > now() - make_interval(secs => $5)))
 """
 
 
@@ -97,7 +98,8 @@ async def blast_radius(connection: Connection, named: Subject, policies: Policie
             company = named.company_id
         case PauseKind.NODE:
             node = named.name
-    return _decoder.decode(await connection.fetchval(_BLAST, queue, types, company and str(company), node))
+    asked = (queue, types, company and str(company), node, LIVE_S)
+    return _decoder.decode(await connection.fetchval(_BLAST, *asked))
 
 
 def in_words(blast: Blast) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from backend.domain.vocabulary import PauseKind
 from backend.postgres.pools import Connection
+from backend.queue.roster import LIVE_S
 
 PATIENCE_S = 2.0
 """A worker that lives and hears has said so by then."""
@@ -18,15 +19,21 @@ LOOK_S = 0.05
 _PAUSED = """
 select count(*) as workers, count(*) filter (where coalesce(in_force -> 'paused', '[]') ? $3 = $4) as obeying
 from workers
-where state <> 'stopped' and heartbeat_at > now() - interval '10 seconds'
+where state <> 'stopped' and heartbeat_at > now() - make_interval(secs => $5)
   and ($1::text is null or queue = $1) and ($2::text is null or node = $2)
 """
 
+# What is said for all nodes is not meant for those with a number of their own. A paused worker has no slots; it comes
+# back with what was said meanwhile.
 _SLOTS = """
-select count(*) as workers, count(*) filter (where (in_force ->> 'slots')::int = $3) as obeying
+select count(*) as workers, count(*) filter (
+    where (in_force ->> 'slots')::int = $3
+       or coalesce(in_force -> 'paused', '[]') ?| array['queue ' || queue, 'node ' || node]) as obeying
 from workers
-where state <> 'stopped' and heartbeat_at > now() - interval '10 seconds'
-  and queue = $1 and ($2 = '' or node = $2)
+where state <> 'stopped' and heartbeat_at > now() - make_interval(secs => $4)
+  and queue = $1
+  and (node = $2 or $2 = '' and not exists (
+        select from queue_slots own where own.queue = workers.queue and own.node = workers.node))
 """
 
 
@@ -58,14 +65,17 @@ async def pause_obeyed(
         return Obeyed(workers=0, obeying=0, after_s=0.0)
     queue = name if kind is PauseKind.QUEUE else None
     node = name if kind is PauseKind.NODE else None
-    return await _wait(connection, _PAUSED, (queue, node, f"{kind} {name}", paused), patience_s)
+    return await _wait(connection, _PAUSED, (queue, node, f"{kind} {name}", paused, LIVE_S), patience_s)
 
 
 async def slots_obeyed(
     connection: Connection, queue: str, node: str, slots: int, *, patience_s: float = PATIENCE_S
 ) -> Obeyed:
-    """Wait until the queue's workers (of one node, or all) have so many slots; it is only read."""
-    return await _wait(connection, _SLOTS, (queue, node, slots), patience_s)
+    """Wait until the queue's workers have so many slots; it is only read.
+
+    Those of one node or, with an empty one, of all nodes without a number of their own.
+    """
+    return await _wait(connection, _SLOTS, (queue, node, slots, LIVE_S), patience_s)
 
 
 async def _wait(connection: Connection, statement: str, asked: tuple[object, ...], patience_s: float) -> Obeyed:

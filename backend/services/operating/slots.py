@@ -11,7 +11,7 @@ from backend.postgres.pools import Connection
 from backend.queue.policies import Policies, in_force
 from backend.services.operating.audit import By, kept_reason, record
 from backend.services.operating.refusals import AlreadySo, NotPossible
-from backend.services.operating.subjects import known_queue
+from backend.services.operating.subjects import known_node, known_queue
 
 BALANCER = "balancer"
 """Who decided what no person did."""
@@ -34,6 +34,8 @@ set slots = excluded.slots, is_pinned = true, decided_by = excluded.decided_by, 
 _FORGET_SHIFTS = "delete from queue_slots where queue = $1 and not is_pinned and ($2 = '' or node = $2)"
 
 _UNPIN = "delete from queue_slots where queue = $1 and node = $2 and is_pinned returning slots"
+
+_FOR_ALL = "select slots from queue_slots where queue = $1 and node = ''"
 
 _NOTE = """
 insert into slot_changes (queue, node, before, after, decided_by, why) values ($1, $2, $3, $4, $5, $6)
@@ -68,6 +70,7 @@ class Scaled(msgspec.Struct, frozen=True, kw_only=True):
     before: int
     after: int
     is_pinned: bool
+    """Whether a person's number holds now."""
 
 
 async def scale(
@@ -86,31 +89,51 @@ async def scale(
     AlreadySo when it has been said already, asyncpg's errors.
     """
     policy = (policies or in_force()).queue(known_queue(queue))
+    if node:
+        await known_node(connection, node)
     if not 1 <= slots <= policy.ceiling:
-        hint = f"`askpro queue pause {queue}` lets none run." if slots < 1 else "The ceiling stands in its policy."
+        none = f"`askpro node drain {node}`" if node else f"`askpro queue pause {queue}`"
+        hint = f"{none} lets none run." if slots < 1 else f"`askpro queue policies {queue}` shows where that is set."
         raise NotPossible(f"{queue.capitalize()} may have 1 to {policy.ceiling} slots, not {slots}.", hint)
     said = await connection.fetchrow(_NOW, queue, node)
     before = policy.concurrency if said is None else int(said["slots"])
     if said is not None and said["is_pinned"] and said["node"] == node and before == slots:
+        where, option = (f" on {node}", f" --node {node}") if node else ("", "")
         raise AlreadySo(
-            f"{queue.capitalize()} has {slots} slots already.", f"`askpro queue scale {queue} auto` frees it."
+            f"{queue.capitalize()} has {slots} slots{where} already.",
+            f"`askpro queue scale {queue} auto{option}` frees it.",
         )
     await connection.execute(_FORGET_SHIFTS, queue, node)
     await connection.execute(_SAY, queue, node, slots, by.actor, kept_reason(reason))
-    await _note(connection, by, Scaled(queue=queue, node=node, before=before, after=slots, is_pinned=True), reason)
-    return Scaled(queue=queue, node=node, before=before, after=slots, is_pinned=True)
+    scaled = Scaled(queue=queue, node=node, before=before, after=slots, is_pinned=True)
+    await _note(connection, by, "slots.pin", scaled, reason=reason, why="said by hand")
+    return scaled
 
 
 async def unpin(
     connection: Connection, by: By, queue: str, *, node: str = "", reason: str = "", policies: Policies | None = None
 ) -> Scaled:
-    """Give a queue its policy's number back, and to the balancer. Raises NotPossible, AlreadySo, asyncpg's errors."""
+    """Take back what a person said about a queue's slots; nodes of which something else was said keep it.
+
+    Then what was said for all nodes holds on this one, or else the policy's number, which the balancer may shift.
+    Raises NotPossible, AlreadySo, asyncpg's errors.
+    """
     policy = (policies or in_force()).queue(known_queue(queue))
     before = await connection.fetchval(_UNPIN, queue, node)
+    for_all = await connection.fetchval(_FOR_ALL, queue) if node else None
     if before is None:
-        raise AlreadySo(f"Nobody has said how many slots {queue} has{f' on {node}' if node else ''}.")
-    freed = Scaled(queue=queue, node=node, before=before, after=policy.concurrency, is_pinned=False)
-    await _note(connection, by, freed, reason)
+        if node:
+            await known_node(connection, node)
+        raise AlreadySo(
+            f"Nobody has said how many slots {queue} has{f' on {node}' if node else ''}.",
+            f"What was said for all nodes holds there: {for_all}. `askpro queue scale {queue} auto` frees it."
+            if for_all is not None
+            else "",
+        )
+    after = policy.concurrency if for_all is None else int(for_all)
+    freed = Scaled(queue=queue, node=node, before=before, after=after, is_pinned=for_all is not None)
+    why = "its policy's number again" if for_all is None else "what was said for all nodes again"
+    await _note(connection, by, "slots.unpin", freed, reason=reason, why=why)
     return freed
 
 
@@ -150,10 +173,9 @@ async def shift(connection: Connection, shifts: Sequence[Shift]) -> bool:
     return True
 
 
-async def _note(connection: Connection, by: By, said: Scaled, reason: str) -> None:
-    why = kept_reason(reason) or ("said by hand" if said.is_pinned else "its policy's number again")
-    await connection.execute(_NOTE, said.queue, said.node, said.before, said.after, by.actor, why)
+async def _note(connection: Connection, by: By, action: str, said: Scaled, *, reason: str, why: str) -> None:
+    """Keep the decision; `why` stands for a reason that was not given."""
+    told = kept_reason(reason) or why
+    await connection.execute(_NOTE, said.queue, said.node, said.before, said.after, by.actor, told)
     detail = {"node": said.node, "before": said.before, "after": said.after}
-    await record(
-        connection, by, "slots.pin" if said.is_pinned else "slots.unpin", said.queue, reason=reason, detail=detail
-    )
+    await record(connection, by, action, said.queue, reason=reason, detail=detail)

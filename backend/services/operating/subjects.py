@@ -14,7 +14,13 @@ from backend.services.operating.refusals import NotPossible
 
 _COMPANY = "select company_named($1)"
 
-_NODES = "select distinct node from workers where heartbeat_at > now() - interval '30 days' order by node"
+# A node that was forgotten may still be drained: it can be named until somebody resumes it.
+_NODES = """
+select node from nodes
+union select name from pauses where kind = 'node' and resumed_at is null
+union select node from workers where heartbeat_at > now() - interval '30 days'
+order by 1
+"""
 
 _SEEN_TYPE = """
 select exists (select from pgqueuer where entrypoint = $1)
@@ -53,9 +59,7 @@ async def subject(connection: Connection, kind: PauseKind, name: str, policies: 
         case PauseKind.PROVIDER:
             known_provider(name)
         case PauseKind.NODE:
-            nodes = [row["node"] for row in await connection.fetch(_NODES)]
-            if name not in nodes:
-                raise NotPossible(f"There is no node {name}.", _one_of(name, nodes))
+            await known_node(connection, name)
         case PauseKind.SCHEDULE:
             known_schedule(name)
     return Subject(kind, name)
@@ -75,6 +79,14 @@ def known_provider(name: str) -> Provider:
         return Provider(name)
     except ValueError:
         raise NotPossible(f"There is no provider {name}.", _one_of(name, Provider)) from None
+
+
+async def known_node(connection: Connection, name: str) -> str:
+    """The node, if it is registered, drained, or has had workers lately. Raises NotPossible."""
+    nodes = [row["node"] for row in await connection.fetch(_NODES)]
+    if name not in nodes:
+        raise NotPossible(f"There is no node {name}.", _one_of(name, nodes))
+    return name
 
 
 async def known_type(connection: Connection, name: str, policies: Policies | None = None) -> str:

@@ -9,9 +9,11 @@ import msgspec
 
 from backend.domain.vocabulary import PauseKind, QueueName
 from backend.queue.policies import POLICIES
+from backend.queue.roster import LIVE_S
+from backend.services.held_jobs.recorded import FELL_SILENT, SILENT_S
 from backend.watch.snapshots import BulkRow, PauseRow, QuarantineRow, SlotChange, SlotRow
 
-CONTROL = """json_build_object(
+CONTROL = f"""json_build_object(
         -- indexes pauses_open and pauses_ended
         'pauses', (select coalesce(json_agg(json_build_object(
                 'id', id, 'kind', kind, 'name', name, 'reason', reason, 'paused_by', paused_by,
@@ -37,7 +39,7 @@ CONTROL = """json_build_object(
                          (policy ->> 'floor')::int as floor, (policy ->> 'ceiling')::int as ceiling
                   -- Unpacked once: there is much more in it.
                   from workers, lateral (select policies -> 'queue' as policy offset 0) of_queue
-                  where state <> 'stopped' and heartbeat_at > now() - interval '10 seconds'
+                  where state <> 'stopped' and heartbeat_at > now() - interval '{LIVE_S:g} seconds'
                   order by queue, node, started_at desc) living),
         'slot_changes', (select coalesce(json_agg(json_build_object(
                 'at', date_part('epoch', at), 'queue', queue, 'node', node, 'before', before, 'after', after,
@@ -48,9 +50,9 @@ CONTROL = """json_build_object(
                 'started_at', date_part('epoch', started_at), 'ended_at', date_part('epoch', ended_at),
                 'state', case when is_silent then 'failed' else state end, 'matched', matched, 'done', done,
                 'skipped', skipped, 'per_s', per_s,
-                'error', case when is_silent then 'given up: whoever worked on it fell silent' else error end)
+                'error', case when is_silent then '{FELL_SILENT}' else error end)
                 order by state = 'running' desc, started_at desc), '[]')
-            from (select *, state = 'running' and seen_at < now() - interval '30 seconds' as is_silent
+            from (select *, state = 'running' and seen_at < now() - interval '{SILENT_S:g} seconds' as is_silent
                   from bulk_actions where started_at > now() - interval '1 day'
                     and (ended_at > now() - interval '1 hour'
                          or ended_at is null and seen_at > now() - interval '1 hour')
@@ -63,7 +65,7 @@ CONTROL = """json_build_object(
                 order by q.id desc), '[]')
             from (select * from quarantines where lifted_at is null and (until is null or until > now())
                   order by id desc limit 200) q left join companies c on c.id = q.company_id),
-        'is_balancing', (select is_on from balancing))"""
+        'is_balancing', (select is_on from balancing))"""  # noqa: S608  # only constants
 """An object; asked for each time."""
 
 HELD_BY_QUARANTINE = """(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from backend.queue.roster import LIVE_S
+
 TROUBLES = """(select coalesce(json_agg(each order by at desc), '[]') from (
         -- index job_troubles_at; a row for each job type, kind and node
         select date_part('epoch', at) as at, node, queue, entrypoint, job_id, kind, detail, count
@@ -19,9 +21,9 @@ TROUBLES = """(select coalesce(json_agg(each order by at desc), '[]') from (
         group by silent.id, silent.node, silent.queue, silent.heartbeat_at, job.entrypoint) each)"""
 """Rows as `TroubleRow`."""
 
-LIMITS = """(select coalesce(json_object_agg(queue, limits), '{}')
-        from (select distinct on (queue) queue, policies #> '{queue,limits}' as limits
-              from workers where state <> 'stopped' and heartbeat_at > now() - interval '10 seconds'
-                and jsonb_typeof(policies #> '{queue,limits}') = 'object'
-              order by queue, started_at desc) living)"""
+LIMITS = f"""(select coalesce(json_object_agg(queue, limits), '{{}}')
+        from (select distinct on (queue) queue, policies #> '{{queue,limits}}' as limits
+              from workers where state <> 'stopped' and heartbeat_at > now() - interval '{LIVE_S:g} seconds'
+                and jsonb_typeof(policies #> '{{queue,limits}}') = 'object'
+              order by queue, started_at desc) living)"""  # noqa: S608  # only constants
 """Alert limits by queue, as the worker that started last works by them."""
