@@ -263,6 +263,29 @@ class AskProApp(App[int]):
             self.typing_bar.close()
             await self.switch_mode(mode)
 
+    def delay_update(self, delay: float = 0.05) -> None:
+        """Hold repaints until the screen that comes next is laid out, and for `delay` at most."""
+        # Textual waits for the whole delay whenever the mode changes (8.2.8).
+        self._begin_batch()
+        is_held = True
+
+        def end() -> None:
+            nonlocal is_held
+            if is_held:
+                is_held = False
+                self._end_batch()
+                if not self._batch_count:
+                    self.screen.refresh()
+
+        self.call_later(lambda: self.screen.call_later(end))
+        self.set_timer(delay, end, name="delay_update")
+
+    def _load_screen_css(self, screen: Screen[Any]) -> None:
+        super()._load_screen_css(screen)
+        if screen._css_update_count < 0:
+            # A new screen gets its styles while it is mounted: three more times for everything is too often.
+            screen._css_update_count = self._css_update_count
+
     # What the console itself can do
 
     def action_pause(self) -> None:
@@ -434,7 +457,8 @@ class AskProApp(App[int]):
             screen.post_message(Arrived(seen))
 
     def _tick(self) -> None:
-        if isinstance(self.screen, ConsoleScreen):
+        # The clock and every action may come while a screen is shown whose widgets are on their way, or gone.
+        if isinstance(self.screen, ConsoleScreen) and self.screen.stands:
             self.screen.tick()
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:

@@ -117,9 +117,7 @@ class ConsoleScreen(PatientScreen[None]):
         return title
 
     def tick(self) -> None:
-        """About once a second while the screen is shown."""
-        if not self.query(HeaderStrip):  # the console's clock may tick before a screen is composed, or while it is left
-            return
+        """About once a second while the screen is shown and `stands`."""
         self._tell_header()
         if not self.host.paused:
             for table in self.query(VirtualTable):
@@ -131,6 +129,11 @@ class ConsoleScreen(PatientScreen[None]):
     def host(self) -> Host:
         """The console."""
         return cast("Host", self.app)
+
+    @property
+    def stands(self) -> bool:
+        """Whether all its widgets are there: not before it is mounted, though it may be shown, nor while it goes."""
+        return self.is_mounted and self.is_running and bool(self.query(HeaderStrip))
 
     @property
     def table(self) -> VirtualTable[object] | None:
@@ -222,7 +225,8 @@ class ConsoleScreen(PatientScreen[None]):
 
     def on_arrived(self, message: Arrived) -> None:
         """A domain was read anew."""
-        self._take(message.seen)
+        if self.query(ReasonLine):
+            self._take(message.seen)
 
     def _take(self, seen: Seen) -> None:
         before = self.seen.get(seen.domain)

@@ -289,6 +289,18 @@ async def test_whatever_a_widget_draws_no_control_character_reaches_the_terminal
         await shown.until_shows("Ann]52;c;x2Ja")
 
 
+@pytest.mark.parametrize("name", [mode.name for mode in modes.MODES])
+async def test_the_clock_may_tick_while_a_screen_is_shown_whose_widgets_are_on_their_way(name: str) -> None:
+    other = "fleet" if name == "calls" else "calls"
+    async with console(living(), first=other, size=(200, 50)) as shown:
+        await shown.until_shows("LIVE")
+        under_way = shown.app.switch_mode(name)
+        shown.app._tick()
+        await under_way
+        shown.app._tick()
+        await shown.until_shows(f"AskPro  {shown.app.screen.TITLE}")
+
+
 def test_the_private_points_of_textual_that_are_used_still_exist() -> None:
     app = AskProApp(lambda: None)  # type: ignore[arg-type,return-value]  # never connected
     assert any(isinstance(kept, HarmlessLines) for kept in app.get_line_filters())
