@@ -42,6 +42,44 @@ def test_what_cannot_be_meant_is_refused_in_words(text: str) -> None:
         until_of(text, NOW)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1" * 10,
+        "9" * 5_000,
+        f"{10**30}",
+        f"{10**30} d",
+        "999999999 d",
+        "1e999",
+        "٣ h",
+        "²",
+        "½",
+        "🕐",
+        "1\0m",
+        "-5 m",
+        "x" * 10_000,
+    ],
+)
+def test_whatever_is_typed_is_refused_in_a_short_sentence_or_understood(text: str) -> None:
+    for read in (span_of, lambda typed: until_of(typed, NOW)):
+        with pytest.raises(Unreadable, match=r"is no span|is no moment|is too long") as refused:
+            read(text)
+        assert len(str(refused.value)) < 100
+
+
+def test_a_span_lasts_as_long_in_the_night_when_the_clock_is_put_back() -> None:
+    evening = datetime(2026, 10, 25, 1, 30, tzinfo=BERLIN)
+    until = until_of("3 h", evening)
+    assert until is not None
+    assert until.timestamp() - evening.timestamp() == 3 * 3600
+    assert f"{until:%H:%M}" == "03:30"
+
+
+def test_leading_zeros_are_no_digits_too_many() -> None:
+    assert span_of("0" * 40 + "90") == timedelta(seconds=90)
+    assert span_of("720 h") == timedelta(days=30)
+
+
 def test_a_bare_number_is_seconds_for_a_span() -> None:
     assert span_of("90") == span_of("90 s") == timedelta(seconds=90)
     with pytest.raises(Unreadable, match="is no span"):
