@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 DOING = {BulkAction.RETRY: "retry", BulkAction.DISCARD: "discard", BulkAction.MOVE: "move"}
 SKIPPED = {
-    BulkAction.RETRY: "of which an equal one waits already",
-    BulkAction.MOVE: "that stand there already, or of which an equal one waits",
+    BulkAction.RETRY: "an equal one waits already",
+    BulkAction.MOVE: "stands there already, or an equal one waits",
 }
 DONE = {BulkAction.RETRY: "Retried", BulkAction.DISCARD: "Discarded", BulkAction.MOVE: "Moved"}
 
@@ -93,15 +93,14 @@ def _decide(system: System, args: argparse.Namespace) -> int:
         raise WrongUsage(f"--rate {args.rate:g} is no rate.", "Give a number above 0, or leave it out.")
     to = None if args.to is None else QueueName(args.to)
     would = at_queue(system, lambda connection: preview(connection, held, per_s=args.rate, to=to))
+    if would.matched and (missing := max(0, len(held.job_ids or ()) - would.matched)):
+        also = ", or left out by the other choices" if held != HeldFilter(job_ids=held.job_ids) else ""
+        print(f"{missing:,} of the jobs you named {'is' if missing == 1 else 'are'} not held{also}.", file=sys.stderr)
     if args.dry_run or not would.matched:
-        return _planned(action, would, args)
+        return _planned(would, args)
     if not (args.yes or args.json):
         _print_preview(would, action)
-    if missing := max(0, len(held.job_ids or ()) - would.matched):
-        narrowed = held != HeldFilter(job_ids=held.job_ids)
-        what = "are not held, or left out by the other choices" if narrowed else "are not held"
-        print(f"{missing:,} of the jobs you named {what}.", file=sys.stderr)
-    agree(f"{DOING[action].capitalize()} {_jobs(would.matched)}{f' to {to}' if to else ''}?", yes=args.yes)
+    agree(f"{_wish(args, would.matched).capitalize()}?", yes=args.yes)
     if would.newest_at is not None:
         # What is held from now on was neither counted nor agreed to; with --before all of them are older than that.
         held = replace(held, until=would.newest_at + timedelta(microseconds=1))
@@ -150,8 +149,9 @@ def _show_progress(progress: Progress) -> None:
     print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
 
-def _planned(action: BulkAction, would: Preview, args: argparse.Namespace) -> int:
+def _planned(would: Preview, args: argparse.Namespace) -> int:
     """Say what would be done; 1 when jobs were named and none of them is held."""
+    action: BulkAction = args.action
     if args.json:
         plan = Decision(
             action=action.value, state="planned", matched=would.matched, done=0, skipped=0, why_skipped={}, bulk=None,
@@ -164,7 +164,7 @@ def _planned(action: BulkAction, would: Preview, args: argparse.Namespace) -> in
         print("No held job matches.")
     else:
         _print_preview(would, action)
-        print(f"\nWould {DOING[action]} {_jobs(would.matched)}. Nothing was changed.")
+        print(f"\nWould {_wish(args, would.matched)}. Nothing was changed.")
     return 1 if args.jobs and not would.matched else 0
 
 
@@ -173,7 +173,7 @@ def _print_preview(would: Preview, action: BulkAction) -> None:
     facts = [
         ("jobs", f"{would.matched:,}"),
         ("types", _counts(would.by_type)),
-        ("companies", f"{would.companies:,}: {_counts((slug or 'none', jobs) for slug, jobs in would.by_company)}"),
+        ("companies", _companies(would)),
         ("deliveries", f"{would.deliveries:,} webhook deliveries are held with them" if would.deliveries else ""),
     ]
     if would.oldest_at is not None and would.newest_at is not None:
@@ -184,7 +184,7 @@ def _print_preview(would: Preview, action: BulkAction) -> None:
             ("paused", f"{', '.join(would.queue_paused)}: they will wait" if would.queue_paused else ""),
             ("quarantine", f"{', '.join(would.quarantined)}: may hold them again" if would.quarantined else ""),
             ("ahead", f"{would.ahead:,} jobs wait there already" if would.ahead else ""),
-            ("skipped", f"{would.would_skip:,} {SKIPPED[action]}" if would.would_skip else ""),
+            ("skipped", f"{would.would_skip:,}: {SKIPPED[action]}" if would.would_skip else ""),
         ]
     if would.seconds_at_rate is not None:
         facts.append(("takes", f"{would.seconds_at_rate:,.0f} s at that rate"))
@@ -201,6 +201,12 @@ def _print_preview(would: Preview, action: BulkAction) -> None:
     )
     if would.causes > len(would.by_cause):
         print(f"and {would.causes - len(would.by_cause):,} further causes")
+
+
+def _companies(would: Preview) -> str:
+    """Whose they are; empty when they are nobody's."""
+    counts = _counts((slug or "none", jobs) for slug, jobs in would.by_company)
+    return f"{would.companies:,}: {counts}" if would.companies else ""
 
 
 def _counts(pairs: object) -> str:
@@ -223,7 +229,8 @@ def _tell(result: BulkResult, args: argparse.Namespace) -> int:
             )
         )
     else:
-        print(f"{DONE[result.action]} {_jobs(result.done)} in {result.elapsed_s:,.1f} s.")
+        to = f" to {args.to}" if args.to else ""
+        print(f"{DONE[result.action]} {_jobs(result.done)}{to} in {result.elapsed_s:,.1f} s.")
         for why, jobs in result.why_skipped.items():
             print(f"Skipped {jobs:,}: {why}.")
         left = result.matched - result.done - result.skipped
@@ -231,6 +238,11 @@ def _tell(result: BulkResult, args: argparse.Namespace) -> int:
             why = "Stopped" if result.cancelled else f"Failed: {harmless(result.error)}"
             print(f"{why}. {left:,} are as they were; the same command goes on with them.")
     return 0 if result.state is BulkState.DONE else 1
+
+
+def _wish(args: argparse.Namespace, count: int) -> str:
+    """What is to be done, as in `move 3 held jobs to default`."""
+    return f"{DOING[args.action]} {_jobs(count)}{f' to {args.to}' if args.to else ''}"
 
 
 def _jobs(count: int) -> str:

@@ -145,6 +145,10 @@ with grouped as materialized (
     from held_jobs h where {{conditions}} group by 1, 2, 3, 4
 ), total as materialized (
     select coalesce(sum(jobs), 0) as jobs from grouped
+), kinds as (
+    -- A job type that was moved stands in another queue as `<queue>.<type>`; what is said of the type goes for it too.
+    select entrypoint as kind, company_id from grouped
+    union select substring(entrypoint from '^[^.]+[.](.+[.].+)$'), company_id from grouped
 ), waiting as (
     select dedupe_key from pgqueuer where dedupe_key is not null and status in ('queued', 'picked')
 ), keyed as (
@@ -181,13 +185,13 @@ select json_build_object(
     'paused', (select coalesce(json_agg(distinct replace(p.kind, '_', ' ') || ' ' || p.name), '[]') from pauses p
         where p.resumed_at is null and (p.until is null or p.until > now())
           and (p.kind = 'queue' and p.name in (select coalesce({{target}}, queue) from grouped)
-               or p.kind = 'job_type' and p.name in (select entrypoint from grouped)
+               or p.kind = 'job_type' and p.name in (select kind from kinds)
                or p.kind = 'company' and p.company_id in (select company_id from grouped))),
     'quarantines', (select coalesce(json_agg('quarantine ' || q.id || ' of ' || q.entrypoint order by q.id), '[]')
         from quarantines q
         where q.lifted_at is null and (q.until is null or q.until > now())
-          and exists (select from grouped g where g.entrypoint = q.entrypoint
-                        and (q.company_id is null or q.company_id = g.company_id))),
+          and exists (select from kinds k where k.kind = q.entrypoint
+                        and (q.company_id is null or q.company_id = k.company_id))),
     'paused_providers', (select coalesce(json_agg(name), '[]') from pauses
         where kind = 'provider' and resumed_at is null and (until is null or until > now())),
     'would_skip', case when (select jobs from total) <= {COMPARED} then (
