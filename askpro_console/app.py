@@ -7,7 +7,6 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,8 +15,8 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
 from textual.filter import Monochrome, NoColor
 
-from askpro_console import modes
-from askpro_console.actions import ACTIONS, BY_ID, Action, Danger, valid_on
+from askpro_console import hint_lists, modes
+from askpro_console.actions import ACTIONS, BY_ID, Action, Danger
 from askpro_console.feed import Connect, Feed
 from askpro_console.leaving import Leaving
 from askpro_console.safe_output import HarmlessLines
@@ -27,7 +26,6 @@ from askpro_console.themes import THEMES
 from askpro_console.typing_bar import TypingBar
 from screens.base import ConsoleScreen
 from screens.host import Arrived, Seen, Severity
-from widgets.key_hints import Hint
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from askpro_console.local_stack import Stack
     from backend.postgres.address import PostgresAddress
     from widgets.command_bar import CommandBar
+    from widgets.key_hints import Hint
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +46,11 @@ TICK_S = 1.0
 REPAINT_S = 0.1
 """From a new size of the terminal to a repaint of everything."""
 
-START = "start"
-"""The mode shown until the system is ready."""
+CHANGES_HINTS = frozenset({"list.mark", "list.unmark"})
+"""Actions on lists after which other keys have something to do."""
 
-AT_START = frozenset({"console.quit", "console.theme"})
-"""Besides its own, the actions that make sense while there is no system."""
+START = hint_lists.START
+"""The mode shown until the system is ready."""
 
 
 def _start_screen() -> ConsoleScreen:
@@ -157,35 +156,11 @@ class AskProApp(App[int]):
 
     def hints(self, screen: str) -> tuple[Sequence[Hint], Sequence[Hint], Sequence[Hint]]:
         """Key hints for a screen."""
-        actions = sorted((action for action in valid_on(screen) if action.hint), key=lambda action: action.hint)
-        if screen == START:
-            failed = getattr(self.screen, "failure", None) is not None
-            possible = AT_START | ({"start.retry", "start.logs"} if failed else {"start.logs"})
-            actions = [action for action in actions if action.id in possible]
-        own = [
-            replace(self._hint(action), title=title)
-            for action in actions
-            if self.keys_of(action) and (title := self._title(action))
-        ]
-        if screen == START:
-            return own, (), ()
-        short = self.size.height < 30
-        ways = [
-            Hint(mode.key, mode.title, current=mode.name == self.current_mode)
-            for mode in modes.MODES
-            if not (short and mode.name == self.current_mode)
-        ]
-        tail = ["console.command", "console.help"] if short else ["console.command", "console.palette", "console.help"]
-        return own, ways, [self._hint(BY_ID[name]) for name in tail]
+        return hint_lists.hints(self, screen)
 
     def help_groups(self, screen: str) -> Mapping[str, Sequence[Hint]]:
         """Every valid action by group."""
-        groups: dict[str, list[Hint]] = {}
-        for action in valid_on(screen):
-            keys = " ".join(self.keys_of(action)) or "".join(f":{word}" for word in action.words[:1])
-            groups.setdefault(action.group, []).append(Hint(keys, action.help or action.title, self.allowed(action)))
-        groups["Screens"] = [*(Hint(mode.key, mode.title) for mode in modes.MODES), *groups.get("Screens", ())]
-        return groups
+        return hint_lists.help_groups(self, screen)
 
     def say(self, text: str, *, severity: Severity = "information") -> None:
         """A short remark."""
@@ -247,9 +222,10 @@ class AskProApp(App[int]):
         result = method()
         if inspect.isawaitable(result):
             await result
-        if action.id.startswith("list."):
-            return
-        self._tick()
+        if not action.id.startswith("list."):
+            self._tick()
+        elif action.id in CHANGES_HINTS and isinstance(self.screen, ConsoleScreen):
+            self.screen.refresh_hints()
 
     async def open_second(self, name: str) -> None:
         """Show a screen over the present one, unless it is shown; keys typed after it wait until it is there."""
@@ -277,7 +253,7 @@ class AskProApp(App[int]):
                 if not self._batch_count:
                     self.screen.refresh()
 
-        self.call_later(lambda: self.screen.call_later(end))
+        self.call_later(lambda: self.screen.call_after_refresh(end))
         self.set_timer(delay, end, name="delay_update")
 
     def _load_screen_css(self, screen: Screen[Any]) -> None:
@@ -478,13 +454,6 @@ class AskProApp(App[int]):
         self._exit_renderables.append(Segments([Segment("The console ended by a fault of its own.\n")]))
         self._close_messages_no_wait()
 
-    def _hint(self, action: Action) -> Hint:
-        return Hint(self.keys_of(action)[0], action.title, self.allowed(action))
-
-    def _title(self, action: Action) -> str | None:
-        screen = self.screen
-        return screen.title_of(action.id, action.title) if isinstance(screen, ConsoleScreen) else action.title
-
     @property
     def _typing(self) -> bool:
         """Whether keys are text now."""
@@ -509,7 +478,7 @@ class AskProApp(App[int]):
             return None
         if action.screens and screen.NAME not in action.screens:
             return None
-        if screen.NAME == START and not action.screens and action.id not in AT_START:
+        if screen.NAME == START and not action.screens and action.id not in hint_lists.AT_START:
             return None
         kind = action.run.partition(".")[0]
         if kind in {"app", "open"}:

@@ -145,9 +145,10 @@ class TypingBar:
             self._filter(rest[1:])
 
     def _filter(self, text: str) -> None:
-        table = self._app.screen.table if isinstance(self._app.screen, ConsoleScreen) else None
-        if table is not None:
-            table.set_filter(text)
+        screen = self._app.screen
+        if isinstance(screen, ConsoleScreen) and screen.table is not None:
+            screen.table.set_filter(text)
+            screen.refresh_hints()
 
     def _columns(self) -> Sequence[str]:
         table = self._app.screen.table if isinstance(self._app.screen, ConsoleScreen) else None

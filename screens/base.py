@@ -117,8 +117,9 @@ class ConsoleScreen(PatientScreen[None]):
         return title
 
     def tick(self) -> None:
-        """About once a second while the screen is shown and `stands`."""
+        """About once a second while the screen is shown and `stands`, and after every action."""
         self._tell_header()
+        self.refresh_hints()
         if not self.host.paused:
             for table in self.query(VirtualTable):
                 table.tick()

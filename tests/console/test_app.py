@@ -289,6 +289,20 @@ async def test_whatever_a_widget_draws_no_control_character_reaches_the_terminal
         await shown.until_shows("Ann]52;c;x2Ja")
 
 
+async def test_the_hint_of_escape_says_what_it_would_do_and_is_gone_when_that_is_nothing() -> None:
+    async with console(living()) as shown:
+        await shown.until_shows("LIVE", "── Calls  300 ──", "q quit")
+        assert "esc " not in shown.text
+        await shown.press("space")
+        await shown.until_shows("esc unmark")
+        await shown.press("slash", *"anna", "enter")
+        await shown.until_shows("esc clear filter")
+        await shown.press("escape")
+        await shown.until_shows("esc unmark")
+        await shown.press("p")
+        await shown.until_shows("p resume")
+
+
 @pytest.mark.parametrize("name", [mode.name for mode in modes.MODES])
 async def test_the_clock_may_tick_while_a_screen_is_shown_whose_widgets_are_on_their_way(name: str) -> None:
     other = "fleet" if name == "calls" else "calls"
