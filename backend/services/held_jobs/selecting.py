@@ -194,6 +194,7 @@ select json_build_object(
                         and (q.company_id is null or q.company_id = k.company_id))),
     'paused_providers', (select coalesce(json_agg(name), '[]') from pauses
         where kind = 'provider' and resumed_at is null and (until is null or until > now())),
+    'standing', (select coalesce(sum(jobs), 0) from grouped where queue = {{target}}),
     'would_skip', case when (select jobs from total) <= {COMPARED} then (
         select coalesce(sum(jobs - case when key in (select dedupe_key from waiting) then 0 else 1 end), 0)
                + (select coalesce(sum(jobs), 0) from grouped where queue = {{target}})
@@ -280,6 +281,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """Which would be left: an equal one waits already, or they stand in the queue that they would be moved to.
 
     None when there are too many to look."""
+    standing: int = 0
+    """Those of them that stand in the queue that they would be moved to."""
     seconds_at_rate: float | None
     """How long it takes at the rate that was asked for; None without one."""
     sample: tuple[SampleJob, ...]
@@ -312,6 +315,7 @@ class Told(msgspec.Struct, frozen=True):
     paused: tuple[str, ...]
     quarantines: tuple[str, ...]
     paused_providers: tuple[str, ...]
+    standing: int
     would_skip: int | None
     sample: tuple[SampleJob, ...]
 
@@ -353,6 +357,7 @@ async def preview(
         ahead=told.ahead,
         deliveries=told.deliveries,
         would_skip=told.would_skip,
+        standing=told.standing,
         seconds_at_rate=told.matched / per_s if per_s else None,
         sample=told.sample,
     )
