@@ -6,8 +6,11 @@ is answered meanwhile.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -30,6 +33,12 @@ if TYPE_CHECKING:
 PROGRESS_S = 0.25
 """At least so long between two repaints of the progress."""
 
+RATE = re.compile(r"([0-9]{1,5}(?:[.,][0-9]{1,3})?) *(?:/ *s)?")
+"""Jobs per second, as typed."""
+
+SLOWEST, FASTEST = 0.01, 10_000
+"""Bounds of that rate."""
+
 TYPED = 2
 """From so many jobs on, discarding them wants their number typed."""
 
@@ -45,9 +54,9 @@ class Stepped(Message):
 class Counted(Message):
     """The dry run is there, or why not."""
 
-    def __init__(self, scope: int, preview: Preview | None, problem: str = "") -> None:
+    def __init__(self, asked: tuple[int, str], preview: Preview | None, problem: str = "") -> None:
         super().__init__()
-        self.scope = scope
+        self.asked = asked
         self.preview = preview
         self.problem = problem
 
@@ -58,6 +67,7 @@ class BulkDialog(Form[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "next_scope", "about more or fewer"),
         Binding("c", "cancel", "cancel"),
+        Binding("ctrl+r", "count", "count again"),
         Binding("enter", "enter", "close"),
         *(Binding(f"{number}", f"target({number - 1})", "queue") for number in range(1, len(QueueName) + 1)),
     ]
@@ -76,6 +86,8 @@ class BulkDialog(Form[None]):
         self.chosen = 0
         self.target = ""
         self.preview: Preview | None = None
+        self.counted: tuple[int, str] | None = None
+        """About which scope and target queue the preview is."""
         self.problem = ""
         self.run: BulkRun | None = None
         self._after = after
@@ -95,7 +107,7 @@ class BulkDialog(Form[None]):
         """Count."""
         host: Host = self.app  # type: ignore[assignment]  # the app is the host
         self._link = Link(host)
-        self._count()
+        self.action_count()
 
     async def on_unmount(self) -> None:
         """Close the connection; work that runs goes on."""
@@ -116,6 +128,17 @@ class BulkDialog(Form[None]):
         if self.preview is None:
             return "counting"
         return "asking" if self.preview.matched else "nothing"
+
+    @property
+    def asked(self) -> tuple[int, str]:
+        """What is asked about now: which scope, and which target queue."""
+        return self.chosen, self.target
+
+    @property
+    def all_stand_there(self) -> bool:
+        """Whether nothing is left to be moved."""
+        preview = self.preview
+        return bool(self.target) and preview is not None and 0 < preview.matched == preview.standing
 
     @property
     def needs_number(self) -> bool:
@@ -152,7 +175,8 @@ class BulkDialog(Form[None]):
             yield Line()
             yield from told("None of them is held any more: somebody has decided about them.", width)
         else:
-            yield from bulk_lines.preview_lines(preview, self.action, width)
+            whole = self.counted == self.asked
+            yield from bulk_lines.preview_lines(preview, self.action, width, target=self.target, is_whole=whole)
         yield Line()
 
     def below(self, width: int) -> Iterable[Line]:
@@ -166,6 +190,8 @@ class BulkDialog(Form[None]):
         else:
             if len(self.scopes) > 1 and phase == "nothing":
                 yield choice("a", "about others")
+            if self.problem:
+                yield choice("ctrl+r", "count again")
             yield choice("esc", "back")
         yield Line()
 
@@ -182,7 +208,7 @@ class BulkDialog(Form[None]):
         if self.needs_number:
             yield choice("⏎", title, f"after {matched} was typed above", possible=self._number_is_right)
         else:
-            yield choice("y", title, possible=not self.typing and (self.action != "move" or bool(self.target)))
+            yield choice("y", title, possible=not self.typing and not self._not_yet())
         if len(self.scopes) > 1:
             yield choice("a", "about more or fewer", possible=not self.typing)
         yield choice("tab", "rate, reason" if not self.typing else "on, then back to the question")
@@ -217,15 +243,20 @@ class BulkDialog(Form[None]):
         """About others of the scopes."""
         if self.run is None and len(self.scopes) > 1:
             self.chosen = (self.chosen + 1) % len(self.scopes)
-            self._count()
+            self.action_count(anew=True)
 
     def action_target(self, index: int) -> None:
-        """To which queue."""
-        if self.run is None and self.action == "move":
-            target = list(QueueName)[index].value
-            self.target = "" if target == self._here else target
-            self._wrong = f"They stand in {target} already." if target == self._here else ""
+        """To which queue; what waits there is counted at once."""
+        if self.run is not None or self.action != "move":
+            return
+        target = list(QueueName)[index].value
+        self._wrong = ""
+        if target == self._here:
+            self._wrong = f"They stand in {target} already."
             self.draw()
+        elif target != self.target:
+            self.target = target
+            self.action_count()
 
     def action_cancel(self) -> None:
         """Stop what runs."""
@@ -243,8 +274,8 @@ class BulkDialog(Form[None]):
             return
         if self.needs_number and not self._number_is_right:
             self._wrong = "Type how many they are, then ⏎."
-        elif self.action == "move" and not self.target:
-            self._wrong = f"To which queue? 1 to {len(QueueName)} choose it."
+        elif wrong := self._not_yet():
+            self._wrong = wrong
         elif (rate := self._rate()) is None:
             self._wrong = "At most: a number of jobs per second, such as 10; empty for no limit."
         else:
@@ -277,16 +308,38 @@ class BulkDialog(Form[None]):
         self.draw()
 
     def on_counted(self, message: Counted) -> None:
-        """Show the dry run."""
-        if message.scope == self.chosen and self.run is None:
+        """Show the dry run, unless something else is asked by now."""
+        if message.asked == self.asked and self.run is None:
             self.preview, self.problem = message.preview, message.problem
+            self.counted, self._wrong = message.asked, ""
             self.draw()
+
+    def action_count(self, *, anew: bool = False) -> None:
+        """Count what it would be about; `anew` forgets what was counted before, with its fields."""
+        if self.run is not None:
+            return
+        self.problem, self.counted = "", None
+        if anew:
+            self.preview = None
+        self.draw()
+        self.run_worker(self._preview(self.asked), exclusive=True, group="count", exit_on_error=False)
 
     @property
     def _here(self) -> str:
-        """The queue in which all of them stand; empty when they stand in several."""
-        queues = {name.partition(".")[0] for name, _ in self.preview.by_type} if self.preview is not None else set()
+        """The queue in which all of them stand; empty when they stand in several, or that is not known."""
+        preview = self.preview
+        if preview is None or sum(jobs for _, jobs in preview.by_type) != preview.matched:
+            return ""
+        queues = {name.partition(".")[0] for name, _ in preview.by_type}
         return queues.pop() if len(queues) == 1 else ""
+
+    def _not_yet(self) -> str:
+        """Why it cannot be agreed to yet; empty when it can."""
+        if self.action == "move" and not self.target:
+            return f"To which queue? 1 to {len(QueueName)} choose it."
+        if self.counted != self.asked:
+            return "What would be touched is still being counted."
+        return f"They all stand in {self.target} already." if self.all_stand_there else ""
 
     @property
     def _number_is_right(self) -> bool:
@@ -295,18 +348,22 @@ class BulkDialog(Form[None]):
 
     def _rate(self) -> float | None:
         """Jobs per second; 0 for no limit, None for what is no rate."""
-        text = self.value("rate").replace(",", ".").removesuffix("/s").strip()
-        try:
-            rate = float(text) if text else 0.0
-        except ValueError:
-            return None
-        return rate if 0 <= rate <= 10_000 and (rate or not text) else None
+        text = self.value("rate")
+        if not text:
+            return 0.0
+        found = RATE.fullmatch(text)
+        rate = float(found[1].replace(",", ".")) if found is not None else 0.0
+        return rate if SLOWEST <= rate <= FASTEST else None
 
     def _begin(self, rate: float | None) -> None:
+        assert self.preview is not None
         host: Host = self.app  # type: ignore[assignment]  # the app is the host
         chosen = self.scopes[self.chosen].choice
+        if self.preview.newest_at is not None:
+            # What is held from now on was neither counted nor agreed to.
+            chosen = replace(chosen, until=self.preview.newest_at + timedelta(microseconds=1))
         run = BulkRun(host, self.action, chosen, per_s=rate, reason=self.value("reason"), queue=self.target)
-        run.matched = self.preview.matched if self.preview is not None else 0
+        run.matched = self.preview.matched
         run.watcher = self._step
         self.run = run
         self.set_focus(None)
@@ -330,22 +387,20 @@ class BulkDialog(Form[None]):
         host: Host = self.app  # type: ignore[assignment]  # the app is the host
         host.say(text)
 
-    def _count(self) -> None:
-        self.preview, self.problem = None, ""
-        self.draw()
-        self.run_worker(self._preview(self.chosen), exclusive=True, group="count", exit_on_error=False)
-
-    async def _preview(self, scope: int) -> None:
+    async def _preview(self, asked: tuple[int, str]) -> None:
         assert self._link is not None
+        scope, target = asked
         try:
             selecting = await module("backend.services.held_jobs.selecting")
+            held = self.scopes[scope].choice.as_filter(selecting)
 
             async def read(connection: Connection) -> Preview:
-                found: Preview = await selecting.preview(connection, self.scopes[scope].choice.as_filter(selecting))
+                to = QueueName(target) if target else None
+                found: Preview = await selecting.preview(connection, held, to=to)
                 return found
 
             preview = await self._link.run(read)
         except NotDone as problem:
-            self.post_message(Counted(scope, None, f"It cannot be counted: {problem}"))
+            self.post_message(Counted(asked, None, f"It cannot be counted: {problem}"))
         else:
-            self.post_message(Counted(scope, preview))
+            self.post_message(Counted(asked, preview))

@@ -58,8 +58,18 @@ def share_text(shares: Sequence[tuple[str, int]], kinds: int, *, most: int = 3) 
     return ", ".join([*shown, *([f"+{more} more"] if more > 0 else [])])
 
 
-def preview_lines(preview: Preview, action: str, width: int) -> Iterable[Line]:
-    """What the decision would touch; nothing was touched yet."""
+def preview_lines(
+    preview: Preview, action: str, width: int, *, target: str = "", is_whole: bool = True
+) -> Iterable[Line]:
+    """What the decision would touch; nothing was touched yet.
+
+    Args:
+        preview: What was counted.
+        action: A word of `BulkAction`.
+        width: Cells across.
+        target: The queue that they would be moved to; empty while none is chosen.
+        is_whole: Whether it was counted for that queue; else only what the jobs are is told.
+    """
     if len(preview.by_type) > 1:
         yield fact("Job types", Piece(share_text(preview.by_type, len(preview.by_type))), width=width)
     else:
@@ -82,19 +92,36 @@ def preview_lines(preview: Preview, action: str, width: int) -> Iterable[Line]:
         yield fact("Held", Piece(span), width=width)
     if preview.deliveries:
         yield fact("Deliveries", Piece(f"{count_text(preview.deliveries)} webhooks are held with them"), width=width)
-    if action == "discard":
+    if action == "discard" or (action == "move" and not target):
+        return
+    if not is_whole:
+        yield fact("There", Piece("counting …", Tone.DIM), width=width)
         return
     if preview.providers:
         yield fact("Calls", Piece(f"{', '.join(preview.providers)}: their limits and breakers hold"), width=width)
     if preview.ahead:
-        yield fact("Ahead", Piece(f"{count_text(preview.ahead)} jobs wait in their queue already"), width=width)
-    if preview.would_skip:
-        text = f"{count_text(preview.would_skip)} of them: an equal job waits already"
+        text = "1 job waits" if preview.ahead == 1 else f"{count_text(preview.ahead)} jobs wait"
+        where = f"in {target}" if target else "in their queue"
+        yield fact("Ahead", Piece(f"{text} {where} already"), width=width)
+    for text in skip_texts(preview, target):
         yield fact("Would skip", Piece(text, Tone.WARN), width=width)
     for paused in preview.queue_paused[:3]:
         yield fact("Paused", Piece(f"▲ {paused}: they would wait until it is resumed", Tone.WARN), width=width)
     for quarantine in preview.quarantined[:3]:
         yield fact("Quarantine", Piece(f"▲ {quarantine} may hold them again", Tone.WARN), width=width)
+
+
+def skip_texts(preview: Preview, target: str = "") -> Iterable[str]:
+    """Which jobs would be left, and why: those in the target queue, and those of which an equal one waits."""
+    if target and preview.standing:
+        yield f"{count_text(preview.standing)} {_verb(preview.standing, 'stand')} in {target} already"
+    equal = 0 if preview.would_skip is None else preview.would_skip - (preview.standing if target else 0)
+    if equal > 0:
+        yield f"{count_text(equal)}: an equal job waits already"
+
+
+def _verb(count: int, verb: str) -> str:
+    return f"{verb}s" if count == 1 else verb
 
 
 def progress_lines(stand: Stand, width: int) -> Iterable[Line]:
@@ -128,7 +155,7 @@ def result_lines(stand: Stand, width: int) -> Iterable[Line]:
     yield _done_line(stand, width)
     yield fact("Skipped", Piece(count_text(stand.skipped), Tone.WARN if stand.skipped else Tone.DIM), width=width)
     for reason, count in sorted(stand.why_skipped.items(), key=lambda entry: -entry[1])[:4]:
-        yield fact("", Piece(f"{count_text(count)} {reason}", Tone.DIM), width=width)
+        yield fact("", Piece(f"{count_text(count)}: {reason}", Tone.DIM), width=width)
     left = stand.matched - stand.done - stand.skipped
     if left > 0:
         yield fact("Left", Piece(f"{count_text(left)} still held"), width=width)

@@ -30,6 +30,7 @@ class Choice:
     company: str = ""
     text: str = ""
     since: datetime | None = None
+    until: datetime | None = None
     job_ids: tuple[int, ...] | None = None
 
     def as_filter(self, selecting: Any) -> HeldFilter:  # noqa: ANN401 -- the module, which is imported late
@@ -41,6 +42,7 @@ class Choice:
             company=self.company or None,
             text=self.text,
             since=self.since,
+            until=self.until,
             job_ids=self.job_ids,
         )
         return held

@@ -90,6 +90,8 @@ async def test_discarding_wants_the_number_and_moving_wants_a_queue(
 ) -> None:
     worker = await open_connection(Role.WORKER)
     await hold(worker, 4)
+    async with worker.transaction():
+        await JobQueue().enqueue(worker, [NewJob("default.b"), NewJob("default.b")])
     async with held_console(database, CauseScreen(GROUP), size=(80, 24)) as shown:
         await shown.until_shows("Jobs  4")
         await shown.press("space", "space", "D")
@@ -107,12 +109,61 @@ async def test_discarding_wants_the_number_and_moving_wants_a_queue(
         await shown.until_shows("To which queue?")
         await shown.press("1")
         await shown.until_shows("They stand in webhooks already.")
-        await shown.press("3", "y")
+        await shown.press("3")
+        await shown.until_shows("to default?", "▸ default", "2 jobs wait in default already")
+        await shown.press("y")
         await shown.until_shows("Moved: job", "1 of 1")
         await shown.press("escape")
         await shown.until_shows("Jobs  1")
     assert await states(worker) == {"held": 1, "discarded": 2, "replaced": 1}
-    assert await value(database, "select entrypoint from pgqueuer where status = 'queued'") == "default.webhooks.a"
+    moved = "select entrypoint from pgqueuer where status = 'queued' and entrypoint <> 'default.b'"
+    assert await value(database, moved) == "default.webhooks.a"
+
+
+async def test_what_is_held_after_it_was_counted_is_not_decided_about(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    counted = await hold(worker, 3)
+    async with held_console(database, CauseScreen(GROUP)) as shown:
+        await shown.until_shows("Jobs  3")
+        await shown.press("D", "a")
+        await shown.until_shows("Discard 3 held jobs?", "all 12 of this cause")
+        later = await hold(worker, 2, ago_s=0)
+        await shown.press("tab", "tab", "tab", "3", "enter")
+        await shown.until_shows("Discarded: all 12 of this cause", "3 of 3")
+        await shown.press("enter")
+        await shown.until_shows("Jobs  2")
+    left = await worker.fetch("select job_id from held_jobs where state = 'held' order by 1")
+    assert [row["job_id"] for row in left] == later
+    assert not set(later) & set(counted)
+
+
+async def test_a_move_says_which_jobs_stand_in_the_target_queue_already(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    await hold(worker, 3)
+    there = await hold(worker, 2, entrypoint="default.webhooks.a")
+    async with held_console(database, CauseScreen(GROUP)) as shown:
+        await shown.until_shows("Jobs  5")
+        await shown.press("m", "a")
+        await shown.until_shows("Move 5 held jobs to another queue?")
+        assert "Would skip" not in shown.text, "nothing is said of a queue before it is chosen"
+        await shown.press("3")
+        await shown.until_shows("to default?", "2 stand in default already")
+        await shown.press("2")
+        await shown.until_gone("2 stand in")
+        await shown.press("3")
+        await shown.until_shows("2 stand in default already")
+        await shown.press("y")
+        await shown.until_shows("Moved: all", "3 of 5", "2: it stands in that queue already")
+        await shown.press("escape", "m")
+        await shown.until_shows("Move 1 held job to another queue?")
+        await shown.press("3")
+        await shown.until_shows("They stand in default already.")
+    left = await worker.fetch("select job_id from held_jobs where state = 'held' order by 1")
+    assert [row["job_id"] for row in left] == there
 
 
 async def test_a_cause_is_quarantined_for_a_company_until_a_moment(
@@ -164,10 +215,16 @@ def test_a_dry_run_says_what_would_be_touched_and_what_stands_in_the_way() -> No
     assert "nord 190, süd 6, no company 2, +2 more" in shown
     assert "TooManyRequests: HTTP 429" in shown
     assert "calcom" in shown
-    assert "5 of them: an equal job waits already" in shown
+    assert "5: an equal job waits already" in shown
     assert "▲ provider calcom: they would wait until it is resumed" in shown
     discarded = text_of(list(preview_lines(PREVIEW, "discard", 78)))
     assert "calcom" not in discarded, "what is discarded calls nobody"
+    move = msgspec.structs.replace(PREVIEW, standing=4)
+    moved = text_of(list(preview_lines(move, "move", 78, target="default")))
+    assert "12 jobs wait in default already" in moved
+    assert "4 stand in default already" in moved
+    assert "1: an equal job waits already" in moved
+    assert "wait" not in text_of(list(preview_lines(move, "move", 78))), "no queue is chosen yet"
 
 
 def test_progress_and_result_count_what_was_skipped_and_say_why() -> None:
@@ -179,7 +236,7 @@ def test_progress_and_result_count_what_was_skipped_and_say_why() -> None:
     over = replace(stand, is_cancelled=True, why_skipped={"an equal job waits already": 10})
     shown = text_of(list(result_lines(over, 60)))
     assert "▲ Cancelled." in shown
-    assert "10 an equal job waits already" in shown
+    assert "10: an equal job waits already" in shown
     assert "100 still held" in shown
 
 
