@@ -47,6 +47,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_dry_run: bool = False
     order: int | None = None
     state: str = ""
+    key: str = ""
+    """What opens an invitation."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -199,27 +201,49 @@ def _fleet(system: System) -> FleetSnapshot:
 def _invite(system: System, args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from askpro_console.joining import invitation
-    from backend.stack.join import join_text, write_join
+    from askpro_console.joining import JOIN_KEY, invitation
+    from backend.stack.invitation import new_key, seal, write_new
 
-    join = invitation(system, postgres=args.postgres, valkey=args.valkey, is_demo=_is_demo(system))
     if not args.file and sys.stdout.isatty():
-        raise WrongUsage("It holds passwords, which a screen should not show.", "`askpro node invite FILE` writes it.")
+        raise WrongUsage("It is a file for another machine.", "`askpro node invite FILE` writes it.")
+    invited = invitation(system, postgres=args.postgres, valkey=args.valkey, is_demo=_is_demo(system))
+    key = new_key()
+    content = seal(invited, key)
     _record_invitation(system, args.file or "standard output")
+    told = f"{args.file or 'This'} lets a node join, with this key, which is kept nowhere:"
+    then = (
+        f"Bring the file there, then `askpro serve --join {args.file or 'FILE'}`: it asks for the key, or takes it from"
+        f" ASKPRO_SECRET_{JOIN_KEY.upper()}."
+    )
     if args.file:
-        write_join(Path(args.file).expanduser(), join)
-        told = f"{args.file} lets a node join: bring it there safely, then `askpro serve --join {args.file}`."
-        print_json(Told(node=system.node, done=told)) if args.json else print(told)
+        write_new(Path(args.file).expanduser(), content)
     else:
-        if stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
-            os.fchmod(sys.stdout.fileno(), 0o600)
-        sys.stdout.write(join_text(join).decode())
-    if join.postgres_host.startswith("/"):
+        _keep_output_private()
+        sys.stdout.write(content.decode())
+        sys.stdout.flush()
+    if args.file and args.json:
+        print_json(Told(node=system.node, done=f"{args.file} lets a node join.", key=key))
+    else:
+        print(f"{told}\n\n    {key}\n\n{then}", file=sys.stdout if args.file else sys.stderr)
+    if invited.join.postgres_host.startswith("/"):
         print(
             "The node must be on this machine, or have these sockets: another one needs --postgres and --valkey.",
             file=sys.stderr,
         )
     return 0
+
+
+def _keep_output_private() -> None:
+    """A file that the shell has made for the output may be read by others until now. Raises Refused."""
+    descriptor = sys.stdout.fileno()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return
+    try:
+        os.fchmod(descriptor, 0o600)
+    except OSError as error:
+        raise Refused(
+            f"The output's file cannot be kept from others: {error.strerror or error}.", "`askpro node invite FILE`"
+        ) from error
 
 
 def _record_invitation(system: System, where: str) -> None:

@@ -18,7 +18,6 @@ import asyncpg
 import msgspec
 import pytest
 
-from askpro_console.cli import main
 from askpro_console.joining import accept
 from askpro_console.system import System
 from backend.domain.vocabulary import NodeState
@@ -28,7 +27,7 @@ from backend.services.fleet.registry import BEAT_S, Self, beat
 from backend.stack.check_join import Question, Unfit, check
 from backend.stack.client import follow_start, is_running, start_detached, take_down
 from backend.stack.endpoints import Endpoints
-from backend.stack.join import Join, JoinWrong, decode_join, join_text, read_join
+from backend.stack.join import Join, read_join
 from backend.stack.layout import Layout
 from backend.stack.status import Status
 from backend.watch.findings import find
@@ -115,10 +114,13 @@ async def nodes(
         for name, value in host.items():
             monkeypatch.setenv(name, value)
         near, far = base / "near", base / "far"
-        assert await asyncio.to_thread(main, ["node", "invite", str(near)]) == 0
-        assert await asyncio.to_thread(main, ["node", "invite", str(far), "--postgres", f"127.0.0.1:{wire.port}"]) == 0
+        askpro, place = Shell(capsys, "node"), f"127.0.0.1:{wire.port}"
+        keys = {near: await askpro.read("invite", str(near))}
+        keys[far] = await askpro.read("invite", str(far), "--postgres", place)
         for node in made:
-            accept(System.load(node.environment), far if node.name == "node-2" else near)
+            file = far if node.name == "node-2" else near
+            told = msgspec.convert(keys[file], dict[str, str])
+            accept(System.load({**node.environment, "ASKPRO_SECRET_JOIN_KEY": told["key"]}), file, input)
             assert read_join(node.layout.join_file) is not None
         statuses = await asyncio.gather(*(node.start() for node in made))
         assert [status.ready for status in statuses] == [True] * 3, statuses
@@ -368,42 +370,3 @@ async def test_a_node_that_fits_takes_its_name_and_one_that_does_not_says_why(
     assert newer.hint == "Install the version that runs there."
     await superuser.execute("delete from askpro.schema_migrations where number >= 17")
     assert "This node is newer than the system it joins" in str(await refusal(join))
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"postgres://x", "is no join file"),
-        (b'{"askpro_join": 2}', "is not what `askpro node invite` writes"),
-        (b'{"askpro_join": 1, "postgres_host": "x", "valkey_url": "unix:///v", "passwords": {}}', "lacks the password"),
-    ],
-)
-def test_a_file_that_is_no_invitation_is_refused_by_name(content: bytes, words: str) -> None:
-    with pytest.raises(JoinWrong, match=r"friend\.json") as wrong:
-        decode_join(content, "friend.json")
-    assert words in wrong.value.message
-    assert "askpro node invite" in wrong.value.hint
-
-
-async def test_serve_says_what_it_needs(
-    tmp_path: Path, database: PostgresAddress, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("ASKPRO_HOME", str(tmp_path / "home"))
-    askpro = Shell(capsys, "serve")
-    assert "askpro node invite > FILE" in await askpro(code=1)
-    file = tmp_path / "join.json"
-    assert "cannot be read" in await askpro("--join", str(file), code=1)
-    file.write_bytes(join_text(join_of(database, "unix:///v")))
-    file.chmod(0o644)
-    assert f"chmod 600 {file}" in await askpro("--join", str(file), code=1)
-    file.chmod(0o600)
-    Layout.from_environment().postgres_data.mkdir(parents=True)
-    assert "has a database of its own" in await askpro("--join", str(file), code=1)
-
-
-def test_an_invitation_keeps_its_passwords_to_itself(database: PostgresAddress) -> None:
-    join = join_of(database, "redis://:hush@cache:6379/0")
-    assert database.passwords[Role.WORKER.value] not in repr(join)
-    with pytest.raises(JoinWrong) as wrong:
-        decode_join(join_text(msgspec.structs.replace(join, valkey_url="http://me:hush@cache")), "f")
-    assert "hush" not in wrong.value.message
