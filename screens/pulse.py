@@ -23,6 +23,8 @@ from screens.pulse_panels import (
     company_lines,
     feel_lines,
     finding_lines,
+    held_lines,
+    provider_lines,
     queue_lines,
     route_lines,
     side_by_side,
@@ -120,46 +122,76 @@ def page_lines(snapshots: dict[str, Snapshot], width: int, height: int, trails: 
         fleet = None
     if not snapshots:
         return [line(), line(Piece(" Waiting for the first figures …", Tone.DIM))]
-    findings = find(snapshots)
+    roomy = height >= 34
     lines: list[Line] = []
     if business:
         lines += titled("Customers feel", feel_lines(business, queues, width, trails), width)
-    attention = f"Needs you {len(findings)}" if findings else "Needs you"
-    room = 3 if height < 24 else 6 if height < 45 else 12
-    roomy = height >= 34
-    if width >= WIDE and business:
-        right = width - width * 3 // 5 - 2
-        left_lines = titled(
-            attention, finding_lines(findings, width * 3 // 5, room, KEYS), width * 3 // 5, callback_pieces(business)
-        )
-        right_lines = titled("Changed", change_lines(business, right, room), right)
-        lines += _gap(roomy) + side_by_side(left_lines, right_lines, width * 3 // 5)
-    else:
-        lines += titled(attention, finding_lines(findings, width, room, KEYS), width, callback_pieces(business))
+    lines += _gap(roomy and width >= WIDE) + _attention(snapshots, business, width, height)
     lines += _gap(roomy and width >= WIDE) + _traffic(business, queues, width, height)
     stores = store_lines(database, fleet, width, trails)
     if stores:
         title = "Machines" if database is None else "Stores and machines"
-        lines += _gap(roomy) + titled(title, stores, width, Piece("5 min", Tone.FAINT) if width >= WIDE else ())
-    if business and height - len(lines) >= 4:
-        left_over = height - len(lines) - 3
-        lines += _gap(roomy) + titled("Today by company", company_lines(business, min(width, 90), left_over), width)
+        lines += _gap(roomy) + titled(title, stores, width, Piece("bars 5 min", Tone.DIM) if width >= WIDE else ())
+    lines += _rest(business, queues, width, height - len(lines), roomy=roomy)
     return lines if width >= 64 else [Line(fitted(entry.pieces, width)) for entry in lines]
+
+
+def _attention(
+    snapshots: dict[str, Snapshot], business: BusinessSnapshot | None, width: int, height: int
+) -> list[Line]:
+    """What needs a person, and beside it what changed lately."""
+    findings = find(snapshots)
+    title = f"Needs you {len(findings)}" if findings else "Needs you"
+    callbacks = callback_pieces(business)
+    awaited = bool(business and business.callbacks and business.callbacks.overdue)
+    room = 3 if height < 24 else 6 if height < 45 else 12
+    if width < WIDE or business is None:
+        return titled(title, finding_lines(findings, width, room, KEYS, awaited=awaited), width, callbacks)
+    left = width // 2 - 1
+    right = width - left - 2
+    return side_by_side(
+        titled(title, finding_lines(findings, left, room, KEYS, awaited=awaited), left, callbacks),
+        titled("Changed", change_lines(business, right, room), right),
+        left,
+    )
+
+
+def _rest(
+    business: BusinessSnapshot | None, queues: QueuesSnapshot | None, width: int, room: int, *, roomy: bool
+) -> list[Line]:
+    """What the page still has room for: the day by company; beside it what is held and how providers answer."""
+    room -= 2 + roomy  # its title, its header, and the gap before
+    if room < 1:
+        return []
+    if width < WIDE:
+        lines = titled("Today by company", company_lines(business, width, room), width) if business else []
+        return _gap(roomy) + lines if lines else []
+    left = width // 2 - 1
+    right = width - left - 2
+    left_lines = titled("Today by company", company_lines(business, left, room), left) if business else []
+    right_lines: list[Line] = []
+    if queues:
+        providers = [line(), *titled("Providers", provider_lines(queues, right), right)]
+        most = room - len(providers)
+        if most < 1:
+            providers, most = [], room
+        right_lines = titled("Held, by cause", held_lines(queues, right, most), right) + providers
+    return _gap(roomy) + side_by_side(left_lines, right_lines, left)
 
 
 def _traffic(business: BusinessSnapshot | None, queues: QueuesSnapshot | None, width: int, height: int) -> list[Line]:
     routes = business.routes if business else ()
+    unit = Piece("ms", Tone.DIM)
     if width < WIDE:
         lines = titled("Queues", queue_lines(queues, width), width) if queues else []
         if business and height >= 34:
-            lines += titled("Endpoints", route_lines(routes, width, 5), width, Piece("ms", Tone.FAINT))
+            lines += titled("Endpoints", route_lines(routes, width, 5), width, unit)
         return lines
     left = width // 2 - 1
     most = 4 if height < 45 else 10
     left_lines = titled("Queues", queue_lines(queues, left), left) if queues else []
     right = width - left - 2
-    endpoints = route_lines(routes, right, most)
-    right_lines = titled("Endpoints", endpoints, right, Piece("ms", Tone.FAINT)) if business else []
+    right_lines = titled("Endpoints", route_lines(routes, right, most), right, unit) if business else []
     return side_by_side(left_lines, right_lines, left)
 
 

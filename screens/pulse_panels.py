@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from backend.domain.vocabulary import NodeState, Verdict
+from backend.domain.vocabulary import BreakerState, NodeState, Verdict
 from backend.watch.findings import Finding
 from backend.watch.snapshots import (
     BusinessSnapshot,
@@ -29,12 +30,15 @@ from widgets.figures import (
     ratio_text,
     short_text,
     size_text,
+    span_text,
     sparkline,
     with_unit,
 )
 from widgets.pieces import GLYPHS, Content, Line, Piece, Tone, beside, fitted, line, rule, spread, verdict
+from widgets.safe_text import cell_width, head, safe_text
 
 _ZONE = ZoneInfo(ZONE)
+_VALUE = re.compile(r"\{[^}]*\}")
 
 TONES = {Verdict.OK: Tone.OK, Verdict.WARN: Tone.WARN, Verdict.CRIT: Tone.CRIT, Verdict.UNKNOWN: Tone.UNKNOWN}
 
@@ -64,13 +68,23 @@ class Trails:
 
     def bars(self, name: str, width: int) -> Piece:
         """The trail as bars at the right of `width` cells."""
-        return Piece(sparkline(tuple(self._values.get(name, ())), width).rjust(width), Tone.ACCENT)
+        return Piece(sparkline(tuple(self._values.get(name, ())), width).rjust(width), Tone.DIM)
 
 
-def labelled(label: str, value: Content, width: int, *, wide_label: int = 0) -> tuple[Piece, ...]:
-    """A dim label and its figure, the figure at the right end of `width` cells."""
-    name = Piece(label.ljust(wide_label), Tone.DIM)
-    return spread((name,), value, width)
+LABEL = 16
+"""Cells of a label and the space after it."""
+
+FIGURE = 10
+"""Cells that a figure beside bars takes at most, with the space before it."""
+
+
+def labelled(label: str, value: Content, width: int, bars: Piece | None = None) -> tuple[Piece, ...]:
+    """A dim label and its figure, the figure at the right end of `width` cells; bars between them never move it."""
+    name = Piece(label, Tone.DIM)
+    if bars is None:
+        return spread((name,), value, width)
+    room = width - FIGURE
+    return (*spread((name, Piece(" ")), bars, room), *fitted(value, FIGURE, right=True))
 
 
 def feel_lines(business: BusinessSnapshot, queues: QueuesSnapshot | None, width: int, trails: Trails) -> list[Line]:
@@ -78,13 +92,16 @@ def feel_lines(business: BusinessSnapshot, queues: QueuesSnapshot | None, width:
     columns = 4 if width >= 112 else 2
     gap = 3
     cell = (width - 2 - gap * (columns - 1)) // columns
-    bars = max(0, cell - 24)
+    room = min(60, cell - FIGURE - (LABEL if cell >= 34 else 10))
+
+    def trend(values: Sequence[float]) -> Piece | None:
+        return Piece(sparkline(values, room).rjust(room), Tone.DIM) if room >= 6 else None
+
+    calls = trails.bars("calls", room) if room >= 6 else None
     cells = [
-        labelled(
-            "Calls now", _with_trail(Piece(f"{business.calls_ongoing}", Tone.BRIGHT), "calls", bars, trails), cell
-        ),
-        labelled("Bookings", (*_bookings(business), *_bar(business.bookings.values, bars - 4)), cell),
-        labelled("Webhooks", (*_success(business), *_bar(business.webhooks.values, bars)), cell),
+        labelled("Calls now", Piece(f"{business.calls_ongoing}", Tone.BRIGHT), cell, calls),
+        labelled("Bookings", _bookings(business), cell, trend(business.bookings.values)),
+        labelled("Webhooks", _success(business), cell, trend(business.webhooks.values)),
         labelled("Errors", _share(business.error_ratio, 0.01, 0.05), cell),
         labelled("Effect p99", with_unit(age_text(business.webhook_effect_p99_s)), cell),
         labelled("Oldest job", _oldest(queues), cell),
@@ -108,14 +125,6 @@ def _joined(cells: Sequence[Iterable[Piece]], gap: int) -> Line:
     return Line(tuple(pieces))
 
 
-def _bar(values: Sequence[float], width: int) -> tuple[Piece, ...]:
-    return (Piece(" "), Piece(sparkline(values, width), Tone.ACCENT)) if width >= 6 else ()
-
-
-def _with_trail(value: Piece, name: str, bars: int, trails: Trails) -> tuple[Piece, ...]:
-    return (value, Piece(" "), trails.bars(name, bars)) if bars >= 6 else (value,)
-
-
 def _bookings(business: BusinessSnapshot) -> tuple[Piece, ...]:
     return (Piece(f"{business.bookings_per_min:.1f}", Tone.BRIGHT), Piece(" /min", Tone.DIM))
 
@@ -125,7 +134,7 @@ def _versus(business: BusinessSnapshot) -> tuple[Piece, ...]:
     if not before:
         return (Piece(DASH, Tone.DIM),)
     change = business.bookings_per_min / before - 1
-    return (Piece(f"{change * 100:+.0f}"), Piece(" % bookings", Tone.DIM))
+    return (Piece(f"{change * 100:+.0f}"), Piece(" % booked", Tone.DIM))
 
 
 def _success(business: BusinessSnapshot) -> tuple[Piece, ...]:
@@ -154,10 +163,13 @@ def _watching(business: BusinessSnapshot) -> tuple[Piece, ...]:
     return (Piece(f"{business.watching_ratio * 100:.1f}"), Piece(" % of a core", Tone.DIM))
 
 
-def finding_lines(findings: Sequence[Finding], width: int, most: int, keys: dict[str, str]) -> list[Line]:
-    """What needs a person, and the key that leads there; or that nothing does."""
+def finding_lines(
+    findings: Sequence[Finding], width: int, most: int, keys: dict[str, str], *, awaited: bool = False
+) -> list[Line]:
+    """What needs a person, and the key that leads there; or that nothing does: nothing else when people are awaited."""
     if not findings:
-        return [line(" ", Piece("●", Tone.OK), Piece(" Nothing needs you.", Tone.DIM))]
+        text = " Nothing else needs you." if awaited else " Nothing needs you."
+        return [line(" ", Piece("●", Tone.OK), Piece(text, Tone.DIM))]
     shown = findings if len(findings) <= most else findings[: max(1, most - 1)]
     lines = [_finding_line(finding, width, keys) for finding in shown]
     if len(shown) < len(findings):
@@ -195,9 +207,10 @@ def _clock(at: float) -> str:
 
 def queue_lines(queues: QueuesSnapshot, width: int) -> list[Line]:
     """One line for each queue: ready, oldest, time to drain, busy, held, trend."""
-    bars = max(0, min(24, width - 62))
+    bars = max(0, min(60, width - 53))
+    over = "  ready, 1 h" if bars >= 10 else "  1 h" if bars >= 6 else ""
     head = f" {'':<13}{'ready':>7}{'oldest':>8}{'drain':>8}{'busy':>8}{'held':>6}"
-    lines = [line(Piece(head, Tone.DIM), Piece("  ready, 1 h" if bars >= 12 else "", Tone.DIM))]
+    lines = [line(Piece(head, Tone.DIM), Piece(over, Tone.DIM))]
     return lines + [_queue_line(queue, bars) for queue in queues.queues]
 
 
@@ -215,7 +228,7 @@ def _queue_line(queue: QueueRow, bars: int) -> Line:
         *((state,) if state else (*_right(with_unit(age_text(queue.drain_s)), 8), busy)),
     )
     trend = queue.ready_trend.values if queue.ready_trend else ()
-    tail = (Piece("  "), Piece(sparkline(trend, bars), Tone.ACCENT)) if bars >= 6 and trend else ()
+    tail = (Piece("  "), Piece(sparkline(trend, bars), Tone.DIM)) if bars >= 6 and trend else ()
     return line(name, Piece(f"{short_text(queue.ready)}".rjust(7)), middle, held, tail)
 
 
@@ -236,7 +249,7 @@ def route_lines(routes: Sequence[Timing], width: int, most: int) -> list[Line]:
         lines.append(
             line(
                 " ",
-                fitted(route.route.replace(" /api/", " "), name),
+                fitted(_route_text(route.route, name), name),
                 Piece(short_text(route.per_s).rjust(6)),
                 Piece(_ms(route.p50_ms).rjust(7), Tone.DIM),
                 Piece(_ms(route.p95_ms).rjust(7), Tone.DIM),
@@ -247,17 +260,31 @@ def route_lines(routes: Sequence[Timing], width: int, most: int) -> list[Line]:
     return lines
 
 
+def _route_text(route: str, width: int) -> str:
+    """A route in at most `width` cells: what stands for a value goes first, then its middle; how it ends tells most."""
+    text = _VALUE.sub("…", safe_text(route).replace(" /api/", " "))
+    if cell_width(text) <= width:
+        return text
+    start, _, end = text.rpartition("/")
+    room = width - cell_width(end) - 2
+    return f"{head(start, room)}…/{end}" if room >= 8 else text
+
+
 def _ms(value: float | None) -> str:
     if value is None:
         return DASH
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
+FIRST = 23
+"""Cells of a store's or machine's first figure where bars tell its past."""
+
+
 def store_lines(
     database: DatabaseSnapshot | None, fleet: FleetSnapshot | None, width: int, trails: Trails
 ) -> list[Line]:
-    """PostgreSQL, Valkey and the machines: one line each, with its trail where there is room."""
-    bars = max(0, min(60, width - 94))
+    """PostgreSQL, Valkey and the machines: one line each; with room bars tell the past of its first figure."""
+    bars = min(60, width - 14 - FIRST - 3 - 73)
 
     def row(name: str, figures: Sequence[tuple[Piece, ...]], trail: str) -> Line:
         return _store_line(name, figures, width, trails.bars(trail, bars) if bars >= 6 else None)
@@ -276,16 +303,20 @@ def store_lines(
 
 
 def _store_line(name: str, figures: Sequence[tuple[Piece, ...]], width: int, bars: Piece | None) -> Line:
-    """A name, as many whole figures as fit, and a trail at the right end."""
+    """A name, and as many whole figures as fit; with bars the figures after the first stand below each other."""
     pieces: tuple[Piece, ...] = (Piece(" "), *fitted(Piece(name, Tone.BRIGHT), 12), Piece(" "))
-    room = width - 14 - (len(bars.text) + 1 if bars else 0)
+    room = width - 14
+    if bars is not None and len(figures) > 1:
+        pieces += (*fitted(figures[0], FIRST), bars, Piece("   "))
+        room -= FIRST + len(bars.text) + 3
+        figures = figures[1:]
     for figure in figures:
         taken = Line(figure).width
         if taken > room:
             break
         pieces += figure
         room -= taken
-    return Line(spread(pieces, (bars, Piece(" ")), width)) if bars else Line(pieces)
+    return Line(pieces)
 
 
 def _figure(label: str, value: Content, width: int) -> tuple[Piece, ...]:
@@ -339,7 +370,7 @@ def callback_pieces(business: BusinessSnapshot | None) -> Content:
         return ()
     pieces = [Piece(f"call back {count_text(figures.open)}", Tone.DIM)]
     if figures.overdue:
-        pieces.append(Piece(f", {count_text(figures.overdue)} overdue", Tone.WARN))
+        pieces += [Piece(", ", Tone.DIM), Piece(f"{count_text(figures.overdue)} overdue", Tone.WARN)]
     if figures.next_at is not None:
         pieces.append(Piece(f", next in {age_text(figures.next_at - business.taken_at)}", Tone.DIM))
     return pieces
@@ -352,7 +383,8 @@ def company_lines(business: BusinessSnapshot, width: int, most: int) -> list[Lin
     if not business.companies:
         return [*lines, line(Piece(" no company yet: askpro simulate makes some", Tone.DIM))]
     ranked = sorted(business.companies, key=lambda entry: (-entry.revenue_cents, entry.company))
-    return lines + [
+    shown = ranked if len(ranked) <= most else ranked[: max(1, most - 1)]
+    lines += [
         line(
             " ",
             fitted(company.name, name),
@@ -360,8 +392,64 @@ def company_lines(business: BusinessSnapshot, width: int, most: int) -> list[Lin
             Piece(count_text(company.booked).rjust(8)),
             _right(with_unit(money_text(company.revenue_cents)), 12),
         )
-        for company in ranked[:most]
+        for company in shown
     ]
+    if len(shown) < len(ranked):
+        lines.append(line(Piece(f"   and {count_text(len(ranked) - len(shown))} more", Tone.DIM)))
+    return lines
+
+
+def held_lines(queues: QueuesSnapshot, width: int, most: int) -> list[Line]:
+    """What is held, by cause, the latest first: type and error, how many, how many within the hour, since when not."""
+    name = width - 24
+    if not queues.held:
+        return [line(Piece(" nothing is held", Tone.DIM))]
+    lines = [line(Piece(f" {'':<{name}}{'held':>7}{'1 h':>7}{'last':>8}", Tone.DIM))]
+    groups = sorted(queues.held, key=lambda group: -group.last_at)
+    shown = groups if len(groups) <= most else groups[: max(1, most - 1)]
+    for group in shown:
+        cause = (Piece(group.entrypoint, Tone.BRIGHT), Piece(f"  {group.error_type}: {group.message}".rstrip(": ")))
+        lines.append(
+            line(
+                " ",
+                fitted(cause, name),
+                Piece(short_text(group.held_total).rjust(7), Tone.WARN),
+                Piece(short_text(group.held_1h).rjust(7), Tone.TEXT if group.held_1h else Tone.DIM),
+                _right(with_unit(age_text(queues.taken_at - group.last_at)), 8),
+            )
+        )
+    if len(shown) < len(groups):
+        lines.append(line(Piece(f"   and {count_text(len(groups) - len(shown))} more", Tone.DIM)))
+    return lines
+
+
+_BREAKERS = {
+    BreakerState.CLOSED: (Tone.OK, "answers"),
+    BreakerState.HALF_OPEN: (Tone.WARN, "tried again"),
+    BreakerState.OPEN: (Tone.WARN, "held back"),
+}
+
+
+def provider_lines(queues: QueuesSnapshot, width: int) -> list[Line]:
+    """Providers that were called lately: whether calls go through, how many, how many in vain, how long they take."""
+    name = width - 24
+    if not queues.providers:
+        return [line(Piece(" none was called lately", Tone.DIM))]
+    lines = [line(Piece(f" {'':<{name}}{'calls':>7}{'failed':>8}{'p99':>7}", Tone.DIM))]
+    for row in queues.providers:
+        tone, word = _BREAKERS.get(BreakerState(row.breaker), (Tone.UNKNOWN, row.breaker))
+        state = (*fitted(Piece(row.provider, Tone.BRIGHT), 12), *verdict(tone, word))
+        since = () if tone is Tone.OK else (Piece(f" for {age_text(row.since_s)}", Tone.DIM),)
+        lines.append(
+            line(
+                " ",
+                fitted((*state, *since), name),
+                Piece(short_text(row.calls).rjust(7)),
+                Piece(short_text(row.failures).rjust(8), Tone.TEXT if row.failures else Tone.DIM),
+                _right(with_unit(span_text(row.p99_s)), 7),
+            )
+        )
+    return lines
 
 
 def titled(title: str, lines: Sequence[Line], width: int, right: Content = ()) -> list[Line]:

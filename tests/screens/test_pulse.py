@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
+from backend.watch.queue_snapshots import HeldGroup, ProviderRow
 from backend.watch.snapshots import CallbackFigures, Change, CompanyRow, Snapshot, Timing, Trend
 from screens.pulse import page_lines
 from screens.pulse_panels import Trails
@@ -64,13 +65,13 @@ def test_who_is_to_be_called_back_stands_beside_what_needs_you(width: int, heigh
     assert "call back" not in text_of(page_lines(busy(), width, height, Trails()))
 
 
-def test_a_system_that_is_well_has_no_colour_but_its_trends() -> None:
+def test_a_system_that_is_well_has_no_colour() -> None:
     snapshots: dict[str, Snapshot] = {
         "business": business(), "queues": queues(), "database": database(), "fleet": fleet(process()),
     }  # fmt: skip
     lines = page_lines(snapshots, 120, 37, Trails())
     assert "Nothing needs you" in text_of(lines)
-    assert tones(lines).isdisjoint({Tone.WARN, Tone.CRIT, Tone.UNKNOWN})
+    assert tones(lines).isdisjoint({Tone.ACCENT, Tone.WARN, Tone.CRIT, Tone.UNKNOWN})
 
 
 @pytest.mark.parametrize(
@@ -130,8 +131,60 @@ async def test_figures_that_come_in_a_burst_are_drawn_together_and_the_last_ones
         for number in range(2, 22):
             reader.put(business(calls_ongoing=number))
             await shown.pilot.pause()
-        await shown.until(lambda: bool(re.search(r"Calls now +21\b", shown.text)), "the last figure")
+        await shown.until(lambda: bool(re.search(r"Calls now .* 21   Bookings", shown.text)), "the last figure")
     assert draws <= 10
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_figures_stand_below_each_other_whether_or_not_bars_tell_their_past(width: int) -> None:
+    lines = page_lines(busy(), width, 40, Trails())
+    first, second = lines[1].plain, lines[3 if width < 112 else 2].plain
+    ends = [re.search(r"Calls now .*?\d(?=   )", first), re.search(r"Effect p99 .*? s(?=   )", second)]
+    assert ends[0] is not None
+    assert ends[1] is not None
+    assert ends[0].end() == ends[1].end()
+    assert "▇" in first or "█" in first, "bookings have bars, and room for them at any width"
+
+
+def test_nothing_else_needs_anybody_while_customers_wait_to_be_called_back() -> None:
+    figures = CallbackFigures(open=3, overdue=1, next_at=NOW + 720)
+    well: dict[str, Snapshot] = {"business": business(callbacks=figures), "queues": queues()}
+    assert "Nothing else needs you." in text_of(page_lines(well, 120, 37, Trails()))
+    assert "Nothing needs you." in text_of(page_lines(well | {"business": business()}, 120, 37, Trails()))
+
+
+def test_routes_that_differ_at_their_end_can_be_told_apart() -> None:
+    routes = tuple(
+        Timing(route=f"POST /api/appointments/{{appointment_id}}/{verb}", per_s=1, p50_ms=4, p95_ms=11, p99_ms=23,
+               errors=0, refused=0)
+        for verb in ("complete", "no-show")
+    )  # fmt: skip
+    shown = text_of(page_lines({"business": business(routes=routes)}, 120, 37, Trails()))
+    assert "…/complete" in shown
+    assert "…/no-show" in shown
+
+
+def test_what_the_page_has_no_room_for_is_counted() -> None:
+    shown = text_of(page_lines(busy(), 120, 37, Trails())[:37])
+    (more,) = re.findall(r"and (\d+) more", shown)
+    assert int(more) + len(re.findall(r"Praxis \d", shown)) == 30
+
+
+def test_a_wide_page_tells_what_is_held_and_how_providers_answer() -> None:
+    cause = HeldGroup(
+        fingerprint="f", queue="default", entrypoint="calcom.sync", error_type="HTTPError", message="429", companies=1,
+        held_1h=190, held_24h=198, held_total=198, first_at=NOW - 3600, last_at=NOW - 30,
+    )  # fmt: skip
+    calcom = ProviderRow(provider="calcom", breaker="open", since_s=180, calls=1200, failures=41, p99_s=0.64)
+    retell = ProviderRow(provider="retell", breaker="closed", since_s=9000, calls=12, failures=0, p99_s=None)
+    snapshots = busy() | {"queues": queues(held=(cause,), providers=(calcom, retell))}
+    shown = text_of(page_lines(snapshots, 120, 37, Trails()))
+    assert re.search(r"calcom.sync  HTTPError: 429 +198 +190 +30 s", shown)
+    assert re.search(r"calcom +▲ held back for 3 m +1.2 k +41 +640 ms", shown)
+    assert re.search(r"retell +● answers +12 +0 +–", shown)
+    well = text_of(page_lines(busy(), 120, 37, Trails()))
+    assert "nothing is held" in well
+    assert "none was called lately" in well
 
 
 def test_a_paused_queue_says_so_in_place_of_what_it_does() -> None:
