@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from askpro_console.refusal import Refused
@@ -25,6 +26,25 @@ async def reaching(work: Awaitable[Result]) -> Result:
     except DATABASE_ERRORS as wrong:
         reason = str(wrong) or type(wrong).__name__
         raise Refused(f"The database cannot be reached or refuses: {reason}.", "`askpro status` shows it.") from wrong
+
+
+async def in_transaction(connection: Connection, work: Callable[[], Awaitable[Result]], *, keep: bool) -> Result:
+    """The result of `work` in one transaction, which is taken back again unless it is to `keep`.
+
+    A dry run is that: whatever would refuse the work refuses it, and nothing is left of it.
+    """
+    from backend.postgres.pools import DATABASE_ERRORS
+
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        result = await work()
+    except BaseException:
+        with suppress(*DATABASE_ERRORS):  # what happened is told, not that the link went with it
+            await transaction.rollback()
+        raise
+    await (transaction.commit() if keep else transaction.rollback())
+    return result
 
 
 def with_database(

@@ -26,6 +26,11 @@ def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
         print(shown.rstrip())  # noqa: T201 -- it is what commands print with
 
 
+def capital(text: str) -> str:
+    """`text` with a capital letter first; names further on stay as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def clock(moment: datetime) -> str:
     """A moment (aware) in the machine's zone: the time when it is recent, else with its day."""
     local = moment.astimezone()

@@ -55,7 +55,7 @@ async def test_history_tells_what_queues_and_job_types_did(
     stepwise = await askpro_queue("history", "webhooks", "--steps", "--span", "2h", "--step", "10m")
     assert len(stepwise.splitlines()) == 1 + 12 + 1 + 2
     assert "<1 ms" in stepwise
-    assert "multiple of 60 s" in await askpro_queue("history", "--step", "90s", code=2)
+    assert "multiple of 60 s" in await askpro_queue("history", "--steps", "--step", "90s", code=2)
     assert "Did you mean webhooks?" in await askpro_queue("history", "webhoks", code=1)
     assert "Nothing of default was counted" in await askpro_queue("history", "default", code=1)
 

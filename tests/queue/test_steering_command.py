@@ -49,7 +49,7 @@ async def read(shell: Shell, *arguments: str) -> Any:  # noqa: ANN401  # JSON of
 async def test_a_pause_tells_what_it_touches_before_and_who_why_until_after(
     askpro_queue: Shell, worker: OwnConnection
 ) -> None:
-    would = await askpro_queue("pause", "webhooks", "--dry-run", "--until", "30m")
+    would = await askpro_queue("pause", "webhooks", "--dry-run", "--reason", "x", "--until", "30m")
     assert "Would pause queue webhooks until" in would
     assert "3 jobs wait of 1 company (nord 4)" in would
     assert "1 runs and will end" in would
@@ -59,9 +59,9 @@ async def test_a_pause_tells_what_it_touches_before_and_who_why_until_after(
     assert "webhooks" in await askpro_queue("pause", "webhoks", "--dry-run", code=1)
     assert await worker.fetchval("select count(*) from pauses") == 0
 
-    touched = await read(askpro_queue, "pause", "--company", "nord", "--dry-run")
+    touched = await read(askpro_queue, "pause", "--company", "nord", "--reason", "x", "--dry-run")
     assert (touched["would"], touched["touches"]["ready"], touched["touches"]["running"]) == ("pause", 3, 1)
-    touched = await read(askpro_queue, "pause", "--provider", "calcom", "--dry-run")
+    touched = await read(askpro_queue, "pause", "--provider", "calcom", "--reason", "x", "--dry-run")
     assert touched["touches"]["by_type"] == [["default.calendar_sync", 1]]
     assert "is paused until" in await askpro_queue(
         "pause", "webhooks", "--reason", "rotating keys", "--until", "30m", "--ramp", "5m", "--yes"
@@ -155,7 +155,8 @@ async def test_slots_are_said_within_the_policy_and_given_back_and_it_is_told_wh
 
 async def test_a_quarantine_tells_how_many_wait_and_is_lifted(askpro_queue: Shell, worker: OwnConnection) -> None:
     kind = "webhooks.retell_call"
-    would = await askpro_queue("quarantine", kind, "--company", "nord", "--contains", "CALL_BAD", "--dry-run")
+    sort = (kind, "--company", "nord", "--contains", "CALL_BAD")
+    would = await askpro_queue("quarantine", *sort, "--reason", "x", "--dry-run")
     assert "3 wait now, of 1 company" in would
     assert await worker.fetchval("select count(*) from quarantines") == 0
     assert "needs a reason" in await askpro_queue("quarantine", kind, "--yes", code=2)

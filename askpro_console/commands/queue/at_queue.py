@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from askpro_console.at_database import with_database
+from askpro_console.at_database import in_transaction, with_database
 from askpro_console.operator_name import operator_name
 from askpro_console.printed import clock, print_table
-from askpro_console.refusal import Refused
+from askpro_console.refusal import Refused, WrongUsage
 from askpro_console.spans import span
 from askpro_console.system import System
 from backend.domain.vocabulary import QueueName
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 QUEUES = tuple(queue.value for queue in QueueName)
 
 APPLICATION = "askpro-queue"
+
+LARGEST_NUMBER, LONGEST_NUMBER = 2**63 - 1, 19
+"""What the database counts to, and its digits."""
 
 Result = TypeVar("Result")
 
@@ -38,15 +41,17 @@ def at_queue(system: System, work: Callable[[Connection], Awaitable[Result]], *,
         raise Refused(wrong.sentence, wrong.hint) from None
 
 
-def acting(system: System, work: Callable[[Connection, By], Awaitable[Result]]) -> Result:
-    """The result of `work` in one transaction that may change queues, done by whoever runs the command."""
+def acting(system: System, work: Callable[[Connection, By], Awaitable[Result]], *, dry_run: bool = False) -> Result:
+    """The result of `work` in one transaction that may change queues, done by whoever runs the command.
+
+    A dry run takes it back, so that it is refused what would be refused. Raises Refused.
+    """
     by = who(system)
-
-    async def in_transaction(connection: Connection) -> Result:
-        async with connection.transaction():
-            return await work(connection, by)
-
-    return at_queue(system, in_transaction, changes=True)
+    return at_queue(
+        system,
+        lambda connection: in_transaction(connection, lambda: work(connection, by), keep=not dry_run),
+        changes=True,
+    )
 
 
 def who(system: System) -> By:
@@ -54,6 +59,14 @@ def who(system: System) -> By:
     from backend.services.operating.audit import By
 
     return By(actor=operator_name(), node=system.node)
+
+
+def number(text: str) -> int:
+    """The number of a job, a quarantine or the like; for `type=` of an argument. Raises argparse.ArgumentTypeError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER and 0 < int(text) <= LARGEST_NUMBER):
+        short = text if len(text) <= 40 else f"{text[:40]}…"
+        raise argparse.ArgumentTypeError(f"{short!r} is no number that anything has")
+    return int(text)
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +96,15 @@ def chosen(args: argparse.Namespace) -> HeldFilter:
         until=None if args.before is None else now - args.before,
         job_ids=tuple(sorted(set(jobs))) if jobs else None,
     )
+
+
+def refuse_unused(args: argparse.Namespace, options: Iterable[str], where: str, hint: str) -> None:
+    """Raises WrongUsage that names those of `options` that were given: nothing that was typed is ignored in silence."""
+    unset: tuple[object, ...] = (None, "", False)
+    given = [f"--{option}" for option in options if getattr(args, option) not in unset]
+    if given:
+        named = given[0] if len(given) == 1 else f"{', '.join(given[:-1])} and {given[-1]}"
+        raise WrongUsage(f"{named} mean{'s' * (len(given) == 1)} nothing {where}.", hint)
 
 
 def named_queue(args: argparse.Namespace) -> QueueName | None:

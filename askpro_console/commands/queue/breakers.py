@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askpro_console.commands.queue.at_queue import acting, at_queue
+from askpro_console.commands.queue.at_queue import acting, at_queue, refuse_unused
 from askpro_console.commands.queue.pausing import pause_subject, told
 from askpro_console.commands.queue.steering import (
     Would,
@@ -55,6 +55,8 @@ def _breaker(system: System, args: argparse.Namespace) -> int:
         case "close":
             return _close(system, args)
         case _:
+            asks = ("until", "ramp", "reason")
+            refuse_unused(args, asks, "without open or close", "`askpro queue breaker PROVIDER open` holds it open.")
             return _list(system, args)
 
 
@@ -62,20 +64,22 @@ def _close(system: System, args: argparse.Namespace) -> int:
     from backend.services.operating.blast import in_words
     from backend.services.operating.breakers import close_breaker
 
+    refuse_unused(args, ("until",), "with close", "A breaker that is closed stays so until calls fail.")
     of, blast = subject_and_blast(system, PauseKind.PROVIDER, args.provider)
+    agree(f"{in_words(blast)} Close the breakers of {args.provider}?", yes=args.yes or args.dry_run)
+    closed = acting(
+        system,
+        lambda connection, by: close_breaker(
+            connection, by, args.provider, reason=args.reason, ramp_s=seconds(args.ramp)
+        ),
+        dry_run=args.dry_run,
+    )
     if args.dry_run:
         if args.json:
             print_json(Would(would="close", kind=PauseKind.PROVIDER, name=args.provider, touches=blast))
         else:
             print(f"Would close the breakers of {args.provider}: calls go out again. {in_words(blast)}")
         return 0
-    agree(f"{in_words(blast)} Close the breakers of {args.provider}?", yes=args.yes)
-    closed = acting(
-        system,
-        lambda connection, by: close_breaker(
-            connection, by, args.provider, reason=args.reason, ramp_s=seconds(args.ramp)
-        ),
-    )
     if args.json:
         print_json(closed)
     else:

@@ -22,9 +22,11 @@ from askpro_console.commands.queue.at_queue import (
     add_choice,
     at_queue,
     chosen,
+    number,
+    refuse_unused,
     who,
 )
-from askpro_console.printed import agree, clock, print_json, print_table
+from askpro_console.printed import agree, capital, clock, print_json, print_table
 from askpro_console.refusal import Refused, WrongUsage
 from askpro_console.system import System
 from askpro_console.terminal import harmless
@@ -65,7 +67,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     discard = verbs.add_parser("discard", help="delete held jobs for good; what is known about their failure stays")
     move = verbs.add_parser("move", help="run held jobs in another queue; the held ones stay as a record")
     for verb, action in ((retry, BulkAction.RETRY), (discard, BulkAction.DISCARD), (move, BulkAction.MOVE)):
-        verb.add_argument("jobs", type=int, nargs="*", metavar="JOB")
+        verb.add_argument("jobs", type=number, nargs="*", metavar="JOB")
         add_choice(verb)
         verb.add_argument("--all", action="store_true", help="all held jobs, when nothing else chooses")
         verb.add_argument("--rate", type=float, metavar="N", help="at most N jobs per second")
@@ -77,6 +79,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     bulk = verbs.add_parser("bulk", help="what is being done with many held jobs, or was lately; stop it")
     bulk.add_argument("cancel", nargs="?", type=UUID, metavar="NUMBER", help="stop this one after its present batch")
     bulk.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
+    bulk.add_argument("--dry-run", action="store_true", help="only say whether there is anything to stop")
     bulk.set_defaults(act=_bulk)
 
 
@@ -100,7 +103,7 @@ def _decide(system: System, args: argparse.Namespace) -> int:
         return _planned(would, args)
     if not (args.yes or args.json):
         _print_preview(would, action)
-    agree(f"{_wish(args, would.matched).capitalize()}?", yes=args.yes)
+    agree(f"{capital(_wish(args, would.matched))}?", yes=args.yes)
     if would.newest_at is not None:
         # What is held from now on was neither counted nor agreed to; with --before all of them are older than that.
         held = replace(held, until=would.newest_at + timedelta(microseconds=1))
@@ -254,11 +257,17 @@ def _bulk(system: System, args: argparse.Namespace) -> int:
 
     bulk_id: UUID | None = args.cancel
     if bulk_id is not None:
-        asked = acting(system, lambda connection, by: ask_cancel(connection, by, bulk_id, reason=args.reason))
+        asked = acting(
+            system, lambda connection, by: ask_cancel(connection, by, bulk_id, reason=args.reason), dry_run=args.dry_run
+        )
         if not asked:
             raise Refused(f"Nothing that runs has the number {bulk_id}.", "`askpro queue bulk` lists what runs.")
-        print_json({"cancelled": str(bulk_id)}) if args.json else print("It stops after its present batch.")
+        if args.json:
+            print_json({"cancelled": str(bulk_id), "is_dry_run": args.dry_run})
+        else:
+            print(f"It {'would stop' if args.dry_run else 'stops'} after its present batch.")
         return 0
+    refuse_unused(args, ("reason",), "without a number", "`askpro queue bulk NUMBER` stops one.")
     lines = at_queue(system, latest_actions)
     if args.json:
         print_json(lines)

@@ -6,8 +6,8 @@ import argparse
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-from askpro_console.commands.queue.at_queue import QUEUES, at_queue
-from askpro_console.printed import clock, print_json, print_table
+from askpro_console.commands.queue.at_queue import QUEUES, at_queue, refuse_unused
+from askpro_console.printed import capital, clock, print_json, print_table
 from askpro_console.refusal import Refused, WrongUsage
 from askpro_console.spans import span
 from askpro_console.system import System
@@ -34,6 +34,8 @@ def _history(system: System, args: argparse.Namespace) -> int:
     from backend.services.operating.subjects import known_queue, known_type
     from backend.watch.history import read_history, steps_for
 
+    if not args.steps:
+        refuse_unused(args, ("step",), "without --steps", "Add --steps for a line for each step of time.")
     step_s = int(args.step.total_seconds()) if args.step is not None else steps_for(args.span)
     is_type = args.subject is not None and "." in args.subject
 
@@ -53,9 +55,7 @@ def _history(system: System, args: argparse.Namespace) -> int:
     try:
         history = at_queue(system, read)
     except ValueError as wrong:
-        raise WrongUsage(
-            f"{str(wrong).capitalize()}.", "Leave --step out, or take 1m, 10m, 1h or a multiple."
-        ) from None
+        raise WrongUsage(f"{capital(str(wrong))}.", "Leave --step out, or take 1m, 10m, 1h or a multiple.") from None
     if args.json:
         print_json(history)
         return 0

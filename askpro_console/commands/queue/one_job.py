@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from askpro_console.at_database import reaching
-from askpro_console.commands.queue.at_queue import APPLICATION, acting
+from askpro_console.commands.queue.at_queue import APPLICATION, acting, at_queue, number
 from askpro_console.printed import agree, clock, print_json
 from askpro_console.refusal import Refused, WrongUsage
 from askpro_console.system import System
@@ -40,7 +40,7 @@ class Edited(msgspec.Struct, frozen=True, kw_only=True):
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verbs."""
     show = verbs.add_parser("show", help="all that is known about one job; personal data in its payload is hidden")
-    show.add_argument("job", type=int, metavar="JOB")
+    show.add_argument("job", type=number, metavar="JOB")
     show.add_argument(
         "--reveal", action="store_true", help="show the payload as it is; needs --reason, and is recorded"
     )
@@ -49,7 +49,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     edit = verbs.add_parser(
         "edit", help="run a held job with another payload, in your $EDITOR or from a file; the held one stays as it was"
     )
-    edit.add_argument("job", type=int, metavar="JOB")
+    edit.add_argument("job", type=number, metavar="JOB")
     edit.add_argument("--payload", metavar="FILE", help="the new payload; - reads it from the standard input")
     edit.add_argument("--reason", default="", metavar="TEXT", help="why, for the record; needed to see the payload")
     edit.add_argument("--dry-run", action="store_true", help="only say what would change")
@@ -148,33 +148,30 @@ def _moment(seconds: float | None) -> str:
 
 
 def _edit(system: System, args: argparse.Namespace) -> int:
-    from backend.services.held_jobs.editing import changed, edit_and_retry
+    from backend.services.held_jobs.editing import changed, edit_and_retry, held_payload
     from backend.services.held_jobs.revealing import reveal_payload
 
     if args.payload is None and not args.reason.strip():
         raise WrongUsage("To edit a payload is to see it, and that needs a reason.", "Add --reason, or --payload FILE.")
     given = None if args.payload is None else _from_file(args.payload)
-    detail = _detail(system, args.job)
-    if detail.held is None or detail.held.state != "held":
-        raise Refused(f"Job {args.job} is not held.", "`askpro queue held` lists those that are.")
+    expected = at_queue(system, lambda connection: held_payload(connection, args.job))
     if given is None:
         expected = acting(system, lambda connection, by: reveal_payload(connection, by, args.job, reason=args.reason))
         payload = _in_editor(expected)
         for line in difflib.unified_diff(_pretty(expected), _pretty(payload), "held", "edited", lineterm=""):
             print(harmless(line), file=sys.stderr)
     else:
-        expected, payload = detail.payload, given
+        payload = given
     fields = tuple(changed(expected, payload))
     if payload == expected:
         raise Refused("Nothing was changed.", "To run it as it is: `askpro queue retry`.")
-    if args.dry_run:
-        return _tell(Edited(job=args.job, new_job=None, changed=fields), args)
-    agree(f"Run job {args.job} with the edited payload?", yes=args.yes)
+    agree(f"Run job {args.job} with the edited payload?", yes=args.yes or args.dry_run)
     new_job = acting(
         system,
         lambda connection, by: edit_and_retry(connection, by, args.job, payload, expected=expected, reason=args.reason),
+        dry_run=args.dry_run,
     )
-    return _tell(Edited(job=args.job, new_job=new_job, changed=fields), args)
+    return _tell(Edited(job=args.job, new_job=None if args.dry_run else new_job, changed=fields), args)
 
 
 def _tell(edited: Edited, args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from askpro_console.commands.queue.steering import (
     subject_and_blast,
     until,
 )
-from askpro_console.printed import agree, clock, print_json, print_table
+from askpro_console.printed import agree, capital, clock, print_json, print_table
 from askpro_console.refusal import WrongUsage
 from askpro_console.system import System
 from askpro_console.terminal import harmless
@@ -62,15 +62,9 @@ def pause_subject(system: System, args: argparse.Namespace, kind: PauseKind, nam
     from backend.services.operating.pauses import pause
 
     of, blast = subject_and_blast(system, kind, name)
-    if args.dry_run:
-        if args.json:
-            print_json(Would(would="pause", kind=kind, name=name, touches=blast))
-        else:
-            print(f"Would pause {of}{_ending(args)}. {in_words(blast)}")
-        return 0
     if not args.reason.strip():
         raise WrongUsage("A pause needs a reason.", 'Add --reason "…": whoever wonders at night reads it.')
-    agree(f"{in_words(blast)} Pause {of}{_ending(args)}?", yes=args.yes)
+    agree(f"{in_words(blast)} Pause {of}{_ending(args)}?", yes=args.yes or args.dry_run)
     paused = acting(
         system,
         lambda connection, by: pause(
@@ -83,14 +77,21 @@ def pause_subject(system: System, args: argparse.Namespace, kind: PauseKind, nam
             ramp_s=seconds(args.ramp) or 0,
             policies=system.loaded.policies,
         ),
+        dry_run=args.dry_run,
     )
+    if args.dry_run:
+        if args.json:
+            print_json(Would(would="pause", kind=kind, name=name, touches=blast))
+        else:
+            print(f"Would pause {of}{_ending(args)}. {in_words(blast)}")
+        return 0
     obeyed = at_queue(system, lambda connection: pause_obeyed(connection, kind, name))
     if args.json:
         print_json({**msgspec.to_builtins(paused), "obeyed": obeyed})
         return 0
     changed = "was paused already; reason and end are as you said" if paused.is_changed else "is paused"
     end = f" until {clock(paused.until)}" if paused.until else ""
-    print(f"{str(of).capitalize()} {changed}{end}. {in_words(blast)}{_obeyed(obeyed)}")
+    print(f"{capital(str(of))} {changed}{end}. {in_words(blast)}{_obeyed(obeyed)}")
     if paused.until is None:
         print("It ends when somebody resumes it; --until 30m lets it end by itself.")
     return 0
@@ -113,17 +114,18 @@ def resume_subject(system: System, args: argparse.Namespace, kind: PauseKind, na
     from backend.services.operating.pauses import resume
 
     of, blast = subject_and_blast(system, kind, name)
+    agree(f"{in_words(blast)} Resume {of}?", yes=args.yes or args.dry_run)
+    resumed = acting(
+        system,
+        lambda connection, by: resume(connection, by, kind, name, ramp_s=seconds(args.ramp), reason=args.reason),
+        dry_run=args.dry_run,
+    )
     if args.dry_run:
         if args.json:
             print_json(Would(would="resume", kind=kind, name=name, touches=blast))
         else:
             print(f"Would resume {of}. {in_words(blast)}")
         return 0
-    agree(f"{in_words(blast)} Resume {of}?", yes=args.yes)
-    resumed = acting(
-        system,
-        lambda connection, by: resume(connection, by, kind, name, ramp_s=seconds(args.ramp), reason=args.reason),
-    )
     obeyed = at_queue(system, lambda connection: pause_obeyed(connection, kind, name, paused=False))
     if args.json:
         print_json({**msgspec.to_builtins(resumed), "obeyed": obeyed})
@@ -144,7 +146,7 @@ def told(resumed: Resumed, of: str) -> str:
     released = f" {resumed.released:,} jobs that were put off may start." if resumed.released else ""
     since = f"It was paused by {harmless(resumed.pause.paused_by)} at {clock(resumed.pause.paused_at)}"
     why = f": {harmless(resumed.pause.reason)}" if resumed.pause.reason else ""
-    return f"{of.capitalize()} is resumed{speed}.{released} {since}{why}."
+    return f"{capital(of)} is resumed{speed}.{released} {since}{why}."
 
 
 def _pauses(system: System, args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askpro_console.commands.queue.at_queue import acting, at_queue
+from askpro_console.commands.queue.at_queue import acting, at_queue, number, refuse_unused
 from askpro_console.commands.queue.steering import add_changing, add_until, queues_now, until
 from askpro_console.printed import agree, clock, print_json, print_table
 from askpro_console.refusal import WrongUsage
@@ -38,6 +38,7 @@ class Lifted(msgspec.Struct, frozen=True, kw_only=True):
     entrypoint: str
     held: int
     """Jobs that stay held."""
+    is_dry_run: bool
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,7 +48,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb.add_argument("--company", metavar="SLUG", help="only jobs of one company")
     verb.add_argument("--contains", metavar="TEXT", default="", help="only jobs with this in their payload")
     verb.add_argument("--cause", metavar="FINGERPRINT", help="type and company of the held jobs of this cause")
-    verb.add_argument("--lift", type=int, metavar="ID", help="let such jobs run again")
+    verb.add_argument("--lift", type=number, metavar="ID", help="let such jobs run again")
     add_until(verb)
     add_changing(verb, reason="why: stands in each job that is held; it must be said")
     verb.set_defaults(act=_quarantine)
@@ -55,8 +56,14 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _quarantine(system: System, args: argparse.Namespace) -> int:
     if args.lift is not None:
+        if args.entrypoint is not None:
+            raise WrongUsage("--lift ends a quarantine by its number alone.", "Leave the job type out.")
+        sort = ("company", "contains", "cause", "until")
+        refuse_unused(args, sort, "with --lift, which goes by its number alone", "Leave it out.")
         return _lift(system, args)
     if args.entrypoint is None and args.cause is None:
+        sort = ("company", "contains", "until", "reason")
+        refuse_unused(args, sort, "without a job type", "Name a job type, or --cause FINGERPRINT, which has one.")
         return _list(system, args)
     return _make(system, args)
 
@@ -65,15 +72,9 @@ def _make(system: System, args: argparse.Namespace) -> int:
     from backend.services.operating.quarantines import quarantine
 
     wish = at_queue(system, lambda connection: _wish(system, connection, args))
-    if args.dry_run:
-        if args.json:
-            print_json(wish)
-        else:
-            print(f"Would hold {_sort(wish)} before they run: {_matching(wish)}.")
-        return 0
     if not args.reason.strip():
         raise WrongUsage("A quarantine needs a reason.", 'Add --reason "…": it stands in each job that it holds.')
-    agree(f"Hold {_sort(wish)} before they run? {_matching(wish).capitalize()}.", yes=args.yes)
+    agree(f"Hold {_sort(wish)} before they run? {_matching(wish)}.", yes=args.yes or args.dry_run)
     made = acting(
         system,
         lambda connection, by: quarantine(
@@ -87,7 +88,14 @@ def _make(system: System, args: argparse.Namespace) -> int:
             until=until(args),
             policies=system.loaded.policies,
         ),
+        dry_run=args.dry_run,
     )
+    if args.dry_run:
+        if args.json:
+            print_json(wish)
+        else:
+            print(f"Would hold {_sort(wish)} before they run: {_matching(wish)}.")
+        return 0
     if args.json:
         print_json(made)
     else:
@@ -131,17 +139,20 @@ def _lift(system: System, args: argparse.Namespace) -> int:
 
     rows = {row.id: row for row in queues_now(system).quarantines}
     held = rows[args.lift].held if args.lift in rows else 0
-    if args.dry_run:
-        print(f"Would lift quarantine {args.lift}; {held:,} jobs that it holds stay held.")
-        return 0
-    agree(f"Lift quarantine {args.lift}? {held:,} jobs that it holds stay held.", yes=args.yes)
-    entrypoint = acting(system, lambda connection, by: lift(connection, by, args.lift, reason=args.reason))
+    stays = f"{held:,} job{'s' * (held != 1)} that it holds stay{'s' * (held == 1)} held"
+    agree(f"Lift quarantine {args.lift}? {stays}.", yes=args.yes or args.dry_run)
+    entrypoint = acting(
+        system, lambda connection, by: lift(connection, by, args.lift, reason=args.reason), dry_run=args.dry_run
+    )
     if args.json:
-        print_json(Lifted(id=args.lift, entrypoint=entrypoint, held=held))
+        print_json(Lifted(id=args.lift, entrypoint=entrypoint, held=held, is_dry_run=args.dry_run))
+        return 0
+    if args.dry_run:
+        print(f"Would lift quarantine {args.lift}: {entrypoint} jobs would run again. {stays}.")
         return 0
     print(f"Quarantine {args.lift} is lifted: {entrypoint} jobs run again.")
     if held:
-        print(f"{held:,} jobs stay held: `askpro queue held` lists them, `askpro queue retry` runs them.")
+        print(f"{stays}: `askpro queue held` lists them, `askpro queue retry` runs them.")
     return 0
 
 

@@ -10,13 +10,16 @@ import msgspec
 
 from askpro_console.commands.queue.at_queue import QUEUES, acting, at_queue
 from askpro_console.commands.queue.steering import add_changing, queues_now, subject_and_blast
-from askpro_console.printed import agree, clock, print_json, print_table
+from askpro_console.printed import agree, capital, clock, print_json, print_table
 from askpro_console.refusal import Refused, WrongUsage
 from askpro_console.system import System
-from backend.domain.vocabulary import PauseKind, QueueName
+from backend.domain.vocabulary import PauseKind
 
 if TYPE_CHECKING:
+    from backend.postgres.pools import Connection
+    from backend.services.operating.audit import By
     from backend.services.operating.blast import Blast
+    from backend.services.operating.slots import Scaled
     from backend.watch.snapshots import SlotChange, SlotRow
 
 AUTO = "auto"
@@ -69,54 +72,48 @@ def _scale(system: System, args: argparse.Namespace) -> int:
     slots = slot_number(args.slots)
     _, blast = subject_and_blast(system, PauseKind.QUEUE, args.queue)
     rows = tuple(row for row in queues_now(system).slots if row.queue == args.queue and args.node in {"", row.node})
-    if args.node and not rows:
+    if args.node and not rows and slots is not None:
         raise Refused(f"No worker of {args.queue} lives on {args.node}.", "`askpro queue balance` shows where they do.")
     of = f"{args.queue}{f' on {args.node}' if args.node else ''}"
     now = ", ".join(f"{row.slots} on {row.node}" for row in rows) or "no live worker"
     wish = f"{slots} slots" if slots is not None else given_back(args.node)
-    if args.dry_run:
-        _refuse_beyond(system, args.queue, slots)
-        if args.json:
-            print_json(WouldScale(queue=args.queue, node=args.node, before=rows, after=slots, touches=blast))
-        else:
-            print(f"Would give {of} {wish} (now {now}). {_touched(blast)}")
-        return 0
-    agree(f"{of.capitalize()} has {now}. {_touched(blast)} Give it {wish}?", yes=args.yes)
-    return _do_scale(system, args, slots, of)
+    question = f"{capital(of)} has {now}. {_touched(blast)} Give it {wish}?"
+    agree(question, yes=args.yes or args.dry_run)
+    scaled = acting(system, lambda connection, by: _say(system, connection, by, args, slots), dry_run=args.dry_run)
+    if not args.dry_run:
+        return _tell(system, args, scaled, slots, of)
+    if args.json:
+        print_json(WouldScale(queue=args.queue, node=args.node, before=rows, after=slots, touches=blast))
+    else:
+        print(f"Would give {of} {wish} (now {now}). {_touched(blast)}")
+    return 0
 
 
-def _do_scale(system: System, args: argparse.Namespace, slots: int | None, of: str) -> int:
-    from backend.services.operating.obeying import slots_obeyed
+async def _say(system: System, connection: Connection, by: By, args: argparse.Namespace, slots: int | None) -> Scaled:
+    """Say the number, or take back what was said."""
     from backend.services.operating.slots import scale, unpin
 
     policies = system.loaded.policies
     if slots is None:
-        scaled = acting(
-            system,
-            lambda connection, by: unpin(
-                connection, by, args.queue, node=args.node, reason=args.reason, policies=policies
-            ),
-        )
-    else:
-        scaled = acting(
-            system,
-            lambda connection, by: scale(
-                connection, by, args.queue, slots, node=args.node, reason=args.reason, policies=policies
-            ),
-        )
+        return await unpin(connection, by, args.queue, node=args.node, reason=args.reason, policies=policies)
+    return await scale(connection, by, args.queue, slots, node=args.node, reason=args.reason, policies=policies)
+
+
+def _tell(system: System, args: argparse.Namespace, scaled: Scaled, slots: int | None, of: str) -> int:
+    """What was done, and which workers obey."""
+    from backend.services.operating.obeying import slots_obeyed
+
     obeyed = at_queue(system, lambda connection: slots_obeyed(connection, args.queue, args.node, scaled.after))
     if args.json:
         print_json({**msgspec.to_builtins(scaled), "obeyed": obeyed})
     elif scaled.is_pinned:
         by = ", as was said for all nodes" if slots is None else ""
-        print(
-            f"{of.capitalize()}: {scaled.before} → {scaled.after} slots{by}. {obeyed} The balancer leaves them alone."
-        )
+        print(f"{capital(of)}: {scaled.before} → {scaled.after} slots{by}. {obeyed} The balancer leaves them alone.")
         if slots is None:
             return 0
         print(f"`askpro queue scale {args.queue} auto{f' --node {args.node}' if args.node else ''}` gives them back.")
     else:
-        print(f"{of.capitalize()}: {scaled.before} → {scaled.after} slots by its policy. {obeyed}")
+        print(f"{capital(of)}: {scaled.before} → {scaled.after} slots by its policy. {obeyed}")
     return 0
 
 
@@ -137,12 +134,6 @@ def given_back(node: str) -> str:
     return "its policy's slots, and the balancer's care"
 
 
-def _refuse_beyond(system: System, queue: str, slots: int | None) -> None:
-    ceiling = system.loaded.policies.queue(QueueName(queue)).ceiling
-    if slots is not None and not 1 <= slots <= ceiling:
-        raise Refused(f"{queue.capitalize()} may have 1 to {ceiling} slots, not {slots}.")
-
-
 def _touched(blast: Blast) -> str:
     from backend.services.operating.blast import in_words
 
@@ -150,32 +141,41 @@ def _touched(blast: Blast) -> str:
 
 
 def _balance(system: System, args: argparse.Namespace) -> int:
-    from backend.services.operating.slots import reset_shifts, set_balancing
-
-    if args.order is not None and not args.dry_run:
-        question = {
-            "on": "Let slots follow the load?",
-            "off": "Leave slots as they are now, whatever the load is?",
-            "reset": "Give every queue its policy's slots, except those that a person decided about?",
-        }[args.order]
-        agree(question, yes=args.yes)
-    if args.order in {"on", "off"} and not args.dry_run:
-        acting(system, lambda connection, by: set_balancing(connection, by, args.order == "on", reason=args.reason))
-    elif args.order == "reset" and not args.dry_run:
-        policies = system.loaded.policies
-        acting(system, lambda connection, by: reset_shifts(connection, by, reason=args.reason, policies=policies))
+    did = "" if args.order is None else _rebalance(system, args)
     snapshot = queues_now(system)
     balance = Balance(is_on=snapshot.is_balancing, slots=snapshot.slots, changes=snapshot.slot_changes)
     if args.json:
         print_json(balance)
         return 0
     _print_balance(balance)
-    if args.dry_run and args.order == "reset":
-        shifted = sum(bool(row.decided_by) and not row.is_pinned for row in balance.slots)
-        print(f"\nWould give {shifted} queues their policies' slots back.")
-    elif args.dry_run and args.order is not None:
-        print(f"\nWould turn balancing {args.order}.")
+    if did:
+        print(f"\n{did}")
     return 0
+
+
+def _rebalance(system: System, args: argparse.Namespace) -> str:
+    """Let it, stop it, take all back; what was done, or with `--dry-run` would be."""
+    from backend.services.operating.slots import reset_shifts, set_balancing
+
+    question = {
+        "on": "Let slots follow the load?",
+        "off": "Leave slots as they are now, whatever the load is?",
+        "reset": "Give every queue its policy's slots, except those that a person decided about?",
+    }[args.order]
+    agree(question, yes=args.yes or args.dry_run)
+
+    async def order(connection: Connection, by: By) -> int:
+        if args.order == "reset":
+            return await reset_shifts(connection, by, reason=args.reason, policies=system.loaded.policies)
+        return int(await set_balancing(connection, by, args.order == "on", reason=args.reason))
+
+    changed = acting(system, order, dry_run=args.dry_run)
+    if args.order == "reset":
+        have = f"{changed} queue{'s' * (changed != 1)}"
+        return f"Would give {have} the policy's slots back." if args.dry_run else f"{have} got the policy's slots back."
+    if not changed:
+        return f"Balancing is {args.order} already."
+    return f"Would turn balancing {args.order}." if args.dry_run else ""
 
 
 def _print_balance(balance: Balance) -> None:

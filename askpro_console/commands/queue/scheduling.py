@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askpro_console.commands.queue.at_queue import acting, at_queue
+from askpro_console.commands.queue.at_queue import acting, at_queue, refuse_unused
 from askpro_console.commands.queue.pausing import pause_subject, resume_subject
 from askpro_console.commands.queue.steering import add_changing, add_ramp, add_until
 from askpro_console.printed import agree, clock, print_json, print_table
@@ -42,10 +42,12 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _schedule(system: System, args: argparse.Namespace) -> int:
+    unused = {"ls": ("until", "ramp", "reason"), "run": ("until", "ramp"), "resume": ("until",), "pause": ()}[args.what]
+    refuse_unused(args, unused, f"with {args.what}", "Leave it out.")
     if args.what == "ls":
         return _list(system, args)
     if args.type is None:
-        raise WrongUsage(f"Which job type is to {args.what}?", "`askpro queue schedule` lists them.")
+        raise WrongUsage(f"Which of the schedule: {args.what} what?", "`askpro queue schedule` lists it.")
     if args.what == "pause":
         return pause_subject(system, args, PauseKind.SCHEDULE, args.type)
     if args.what == "resume":
@@ -97,29 +99,19 @@ def _next(moment: datetime) -> str:
 
 def _run(system: System, args: argparse.Namespace) -> int:
     from backend.queue.schedule import run_now
-    from backend.services.operating.subjects import known_schedule
 
-    if args.dry_run:
-
-        async def known(_: Connection) -> str:
-            return known_schedule(args.type)
-
-        at_queue(system, known)
-        if args.json:
-            print_json(PutIn(entrypoint=args.type, job_id=None))
-        else:
-            print(f"Would put {args.type} in, unless it waits or runs already.")
-        return 0
-    agree(f"Put {args.type} in now?", yes=args.yes)
+    agree(f"Put {args.type} in now?", yes=args.yes or args.dry_run)
 
     async def put_in(connection: Connection, by: By) -> int | None:
         return await run_now(connection, by, args.type, reason=args.reason)
 
-    job_id = acting(system, put_in)
+    job_id = acting(system, put_in, dry_run=args.dry_run)
     if args.json:
-        print_json(PutIn(entrypoint=args.type, job_id=job_id))
+        print_json(PutIn(entrypoint=args.type, job_id=None if args.dry_run else job_id))
     elif job_id is None:
-        print(f"{args.type} waits or runs already; nothing was put in.")
+        print(f"{args.type} waits or runs already; nothing {'would be' if args.dry_run else 'was'} put in.")
+    elif args.dry_run:
+        print(f"Would put {args.type} in.")
     else:
         print(f"{args.type} is put in as job {job_id}; `askpro queue show {job_id}` tells how it goes.")
     return 0

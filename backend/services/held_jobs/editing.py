@@ -23,6 +23,19 @@ where h.job_id = $1
 """
 
 
+async def held_payload(connection: Connection, job_id: int) -> bytes:
+    """A held job's whole payload: not to be shown, but for an edit to begin from. Needs no more than to read.
+
+    Raises NotPossible when the job is not held.
+    """
+    row = await connection.fetchrow(_HELD, job_id)
+    if row is None or row["state"] != HeldState.HELD:
+        became = "it is not known" if row is None else f"it was {row['state']}"
+        raise NotPossible(f"Job {job_id} is not held: {became}.", "`askpro queue held` lists those that are.")
+    payload: bytes = row["payload"]
+    return payload
+
+
 async def edit_and_retry(
     connection: Connection, by: By, job_id: int, payload: bytes, *, expected: bytes, reason: str = ""
 ) -> int:

@@ -145,7 +145,7 @@ async def resume(
     await end_due(connection, Subject(kind, name))
     row = await connection.fetchrow(_RESUME, kind.value, name, by.actor, ramp_s)
     if row is None:
-        raise AlreadySo(f"{Subject(kind, name)} is not paused.".capitalize(), "`askpro queue pauses` shows what is.")
+        raise AlreadySo(f"{_capital(Subject(kind, name))} is not paused.", "`askpro queue pauses` shows what is.")
     ended = msgspec.convert(dict(row), Pause)
     resumed = Resumed(pause=ended, released=await _release(connection, ended))
     detail = {"pause": ended.id, "ramp_s": ended.ramp_s, "released": resumed.released}
@@ -182,6 +182,12 @@ async def _release(connection: Connection, ended: Pause) -> int:
     return int(row["jobs"]) if row is not None else 0
 
 
+def _capital(named: Subject) -> str:
+    """As a sentence begins; the name stays as it is."""
+    told = str(named)
+    return told[:1].upper() + told[1:]
+
+
 def _ramp(ramp_s: int) -> None:
     if not 0 <= ramp_s <= LONGEST_RAMP_S:
         raise NotPossible("A ramp takes at most a day.", "Give a span such as 5m.")
@@ -198,6 +204,6 @@ def _may_be_paused(named: Subject, policies: Policies) -> None:
             goes = True
     if not goes:
         raise NotPossible(
-            f"{named} is not to be paused, its policy says.".capitalize(),
+            f"{_capital(named)} is not to be paused, its policy says.",
             f"`askpro queue policies {named.name}` tells where that comes from.",
         )

@@ -1,0 +1,52 @@
+"""`askpro queue`: nothing that was typed is ignored in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backend.postgres.address import PostgresAddress
+from tests.home import Shell, settle_home
+
+CHOICES = ("--queue", "--type", "--cause", "--company", "--text", "--since", "--before", "--limit")
+
+
+@pytest.fixture
+def askpro_queue(
+    database: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    settle_home(tmp_path, database, monkeypatch)
+    return Shell(capsys, "queue")
+
+
+@pytest.mark.parametrize("option", CHOICES)
+async def test_causes_are_all_of_them_and_a_choice_beside_them_is_wrong(askpro_queue: Shell, option: str) -> None:
+    value = {"--queue": "webhooks", "--since": "1h", "--before": "1h", "--limit": "1"}.get(option, "x")
+    told = await askpro_queue("held", "--causes", option, value, code=2)
+    assert f"{option} means nothing with --causes" in told
+    assert "No job is held" in await askpro_queue("held", "--causes")
+
+
+async def test_all_that_is_unused_is_named(askpro_queue: Shell) -> None:
+    told = await askpro_queue("held", "--causes", "--queue", "webhooks", "--type", "x", "--text", "y", code=2)
+    assert "--queue, --type and --text mean nothing with --causes" in told
+
+
+@pytest.mark.parametrize(
+    ("line", "unused"),
+    [
+        ("quarantine --company nord", "--company"),
+        ("quarantine --until 2h --reason x", "--until and --reason"),
+        ("quarantine --lift 1 --contains x", "--contains"),
+        ("quarantine webhooks.retell_call --lift 1", "--lift"),
+        ("breaker calcom --ramp 5m", "--ramp"),
+        ("breaker calcom close --until 5m", "--until"),
+        ("schedule --reason x", "--reason"),
+        ("schedule run default.retention --until 5m", "--until"),
+        ("history --step 10m", "--step"),
+        ("bulk --reason x", "--reason"),
+    ],
+)
+async def test_an_option_that_has_no_meaning_there_is_refused(askpro_queue: Shell, line: str, unused: str) -> None:
+    assert unused in await askpro_queue(*line.split(), code=2)
