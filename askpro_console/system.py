@@ -270,6 +270,7 @@ class System:
             version=version(),
             policies=self.loaded.policies,
             memory_ceiling=self.settings.stack.memory_ceiling,
+            stacks=self.layout.run / "frozen",
             outbox=self.outbox,
             mail=self.mail() if queue == QUEUE_WITH_MAIL and not files_only else None,
         )

@@ -33,8 +33,7 @@ from backend.providers.calling import ProviderClient, Retries
 from backend.queue.context import Handler, JobContext
 from backend.queue.policies import POLICIES
 from backend.queue.port import JobQueue, NewJob
-from backend.queue.watchdog import Watchdog
-from backend.queue.worker import BLOCKED_S, Worker, WorkerConfig
+from backend.queue.worker import Worker, WorkerConfig
 from backend.stack.child import stop_event
 from backend.watch.collect import Sources
 from backend.watch.collect.queues import collect
@@ -49,11 +48,14 @@ KINDS = {
     "crashes": 60.0,
     "grows": 60.0,
     "blocks": 40.0,
-    "freezes": 130.0,
+    "freezes": 60.0,
     "ignores": 55.0,
     "hangs": 25.0,
 }
 """With the longest look at each; those that are retried over minutes are not looked at until they are held."""
+
+HELD_AT_ONCE = ("blocks", "freezes")
+"""It is known which job it was, so that no second try is needed."""
 
 EXCUSED_S = {"ignores": POLICIES[QueueName.WEBHOOKS].timeout_s}
 """Until it begins to misbehave."""
@@ -108,10 +110,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_right(self) -> bool:
         """Whether it is as it must be."""
-        return self.named_s is not None and self.named_s < BUDGET_S and not self.lost
+        is_held = self.kind not in HELD_AT_ONCE or (self.held_s is not None and self.held_s < BUDGET_S)
+        return self.named_s is not None and self.named_s < BUDGET_S and is_held and not self.lost
 
 
-async def work(address: PostgresAddress) -> None:
+async def work(address: PostgresAddress, stacks: Path) -> None:
     """Be the worker's process, as `backend.queue.worker.run_worker`."""
     config = WorkerConfig(
         queue=QueueName.WEBHOOKS,
@@ -120,10 +123,10 @@ async def work(address: PostgresAddress) -> None:
         node="bench",
         version="bench",
         memory_ceiling=CEILING,
+        stacks=stacks,
     )
     worker = Worker(config, HANDLERS)
-    blocked = worker.guard.blocked
-    with Watchdog(BLOCKED_S, worker.names_running, tell=blocked.tell, give_up=blocked.give_up):
+    with worker.guard.watching(worker.names_running):
         await worker.run(stop_event())
     os._exit(0)
 
@@ -143,7 +146,13 @@ class Keeper:
             while True:
                 with self._log.open("ab") as errors:
                     self._child = await asyncio.create_subprocess_exec(
-                        sys.executable, "-m", "bench.bad_jobs", "--worker", stdin=asyncio.subprocess.PIPE, stderr=errors
+                        sys.executable,
+                        "-m",
+                        "bench.bad_jobs",
+                        "--worker",
+                        self._log.parent / "stacks",
+                        stdin=asyncio.subprocess.PIPE,
+                        stderr=errors,
                     )
                 self.starts += 1
                 await self._child.communicate(self._told)
@@ -255,10 +264,10 @@ def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(prog="python -m bench.bad_jobs", description=__doc__)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)}; all when none is named")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        uvloop.run(work(msgspec.json.decode(sys.stdin.buffer.read(), type=PostgresAddress)))
+        uvloop.run(work(msgspec.json.decode(sys.stdin.buffer.read(), type=PostgresAddress), args.worker))
     with tempfile.TemporaryDirectory(prefix="askpro-bench-") as directory, durable_server(Path(directory)) as place:
         lines = uvloop.run(bench(args.kinds or list(KINDS), place[0], Path(directory) / "worker.log"))
     report(lines)

@@ -23,12 +23,6 @@ from backend.queue.worker_config import WorkerConfig
 LIMIT_S = 4.0
 """Longest time that telling may take."""
 
-_RELIEVE = """
-update job_runs
-set ended_at = greatest(started_at, clock_timestamp()), outcome = 'released', error = $3
-where worker_id = $1 and ended_at is null and job_id <> $2
-"""
-
 
 class BlockTeller:
     """Tells of the blocks of one worker."""
@@ -75,4 +69,4 @@ class BlockTeller:
         error = WorkerBlocked(f"held up its worker for {block.seconds:.0f} s in {block.place}")
         claims = Claims(pool, self._worker_id, self._config.queue, lease_s=self._config.lease_s, suspect_from=1)
         if await claims.hold(claim, describe(error, claim.entrypoint)):
-            await pool.execute(_RELIEVE, self._worker_id, claim.job_id, f"job {claim.job_id} held up its worker")
+            await claims.relieve(claim.job_id, f"job {claim.job_id} held up its worker")

@@ -140,10 +140,20 @@ _HOLD_DELIVERIES = """
 update webhook_inbox set state = 'held', error = $2 where id = any($1::uuid[]) and state || '' = 'accepted'
 """
 
+_OF = f"""
+select entrypoint, payload, attempts, headers ->> '{COMPANY_HEADER}' as company from pgqueuer where id = $1
+"""  # noqa: S608  # only constants
+
 _FORSAKE = """
 update job_runs
 set ended_at = greatest(started_at, clock_timestamp()), outcome = 'released', error = 'another worker has the job'
 where job_id = $2 and worker_id = $1 and ended_at is null
+"""
+
+_RELIEVE = """
+update job_runs
+set ended_at = greatest(started_at, clock_timestamp()), outcome = 'released', error = $3
+where worker_id = $1 and ended_at is null and job_id <> $2
 """
 
 _KEEP = """
@@ -248,6 +258,14 @@ class Claims:
         )
         return Taken(claims, len(jobs))
 
+    async def of(self, job_id: int) -> Claim | None:
+        """A job as its worker has it; None when there is no such job."""
+        row = await self._pool.fetchrow(_OF, job_id)
+        if row is None:
+            return None
+        company_id = _company({COMPANY_HEADER: row["company"]})
+        return Claim(job_id, row["entrypoint"], row["payload"] or b"", company_id, row["attempts"] + 1, 0)
+
     async def note_starts(self, claims: Sequence[Claim]) -> Noted:
         """Note that these jobs start, all with one statement; suspects are only told apart."""
         limit = self._suspect_from
@@ -339,6 +357,10 @@ class Claims:
     async def forsake(self, claim: Claim) -> None:
         """Note that this worker's run ended without effect because another worker has the job."""
         await self._pool.execute(_FORSAKE, self._worker_id, claim.job_id)
+
+    async def relieve(self, job_id: int, reason: str) -> None:
+        """Note of all runs of this worker but those of one job that they ended without effect, and are no crashes."""
+        await self._pool.execute(_RELIEVE, self._worker_id, job_id, reason)
 
     async def _give_back(
         self, claim: Claim, outcome: RunOutcome, delay_s: float, reason: str | None, failure: Failure | None = None

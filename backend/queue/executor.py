@@ -16,6 +16,7 @@ from backend.providers.calling import ProviderUnreachable
 from backend.queue.claims import Claim
 from backend.queue.context import Handler, JobContext
 from backend.queue.failures import ClaimLost, Failure, JobTimeout, Later, Permanent, WorkerCrashed, describe
+from backend.queue.frozen import bearing
 from backend.queue.policies import JobPolicy, Policies
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,8 @@ class Executor:
         claim = run.claim
         if run.recalled is not None:
             return self._recalled(run.recalled, claim)
-        run.handler = asyncio.create_task(_call(self._handlers[claim.entrypoint], context), name=run.name)
+        call = bearing(claim.job_id, _call)
+        run.handler = asyncio.create_task(call(self._handlers[claim.entrypoint], context), name=run.name)
         policy = self._policies.job(claim.entrypoint)
         if not await self._ends_in_time(claim, run.handler, policy, context):
             return await self._overdue(run, run.handler, policy.timeout_s)

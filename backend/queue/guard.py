@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from uuid import UUID
 
@@ -19,15 +20,23 @@ from backend.postgres.pools import Pool
 from backend.queue.blocked import BlockTeller
 from backend.queue.claims import Claim
 from backend.queue.executor import Recall, Run
+from backend.queue.frozen import hold_frozen, stack_file
 from backend.queue.memory_watch import LOOK_S, MemoryWatch
 from backend.queue.outages import insist
 from backend.queue.policies import Policies
-from backend.queue.predecessors import LONGEST_WAIT_S, LeftBehind, accused, give_up, take_over
+from backend.queue.predecessors import LONGEST_WAIT_S, LeftBehind, accused, give_up, others_of, take_over
 from backend.queue.priorities import write_priorities
 from backend.queue.troubles import Troubles
+from backend.queue.watchdog import FROZEN_S, TICK_S, Watchdog
 from backend.queue.worker_config import WorkerConfig
 
 logger = logging.getLogger(__name__)
+
+BLOCKED_S = 8.0
+"""A process whose loop is blocked for so long is ended: no handler may hold it up at all."""
+
+BLOCK_TOLD_S = 3.0
+"""A job that blocks the loop for so long is named."""
 
 WORN_OUT_SHARE = 0.25
 """A worker ends when so large a part of its slots is held by handlers that ignore their cancellation."""
@@ -64,13 +73,46 @@ class Guard:
             logger.error("%d of %d slots are held by handlers that ignore their cancellation: ending", stuck, slots)
             self.worn_out.set()
 
+    @contextmanager
+    def watching(
+        self,
+        names: Callable[[], str],
+        *,
+        limit_s: float = BLOCKED_S,
+        report_s: float = BLOCK_TOLD_S,
+        tick_s: float = TICK_S,
+        frozen_cpu_s: float = FROZEN_S,
+    ) -> Iterator[None]:
+        """Watch this process's loop, in whose thread it is called: what blocks it is named, then the process ends.
+
+        `names` tells the jobs in work, for a report.
+        """
+        with (
+            stack_file(self._config.stacks, self._config.queue, self._worker_id) as stacks,
+            Watchdog(
+                limit_s,
+                names,
+                report_s=report_s,
+                tick_s=tick_s,
+                tell=self.blocked.tell,
+                give_up=self.blocked.give_up,
+                stacks=stacks,
+                frozen_cpu_s=frozen_cpu_s,
+            ),
+        ):
+            yield
+
     async def begin(self, pool: Pool, policies: Policies) -> None:
         """Take over what dead workers left, and write down what others need to know of this one's policies."""
 
         def wait_s(one: LeftBehind) -> float:
             return min(LONGEST_WAIT_S * one.crashes, policies.job(one.entrypoint).wait_s(one.crashes))
 
-        left = await take_over(pool, self._worker_id, self._config.node, self._config.queue, wait_s)
+        others = await others_of(pool, self._worker_id, self._config.node, self._config.queue)
+        living = {self._worker_id, *others.living}
+        for trouble in await hold_frozen(pool, self._config.stacks, self._config.queue, others.dead, living):
+            self.troubles.note(trouble.kind, trouble.entrypoint, trouble.job_id, trouble.detail)
+        left = await take_over(pool, others.dead, wait_s)
         for kind, (one, suspected) in accused(left).items():
             beside = f" with {suspected - 1} others" if suspected > 1 else ""
             again = f", {one.crashes}× by now" if one.crashes > 1 else ""

@@ -7,7 +7,7 @@ job at most: once another worker has taken it, an owner that lives all the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -89,16 +89,32 @@ class LeftBehind:
     """Its starts without an end, this one included."""
 
 
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Workers of the same queue on the same node that did not say goodbye."""
+
+    dead: tuple[UUID, ...]
+    """Their processes are gone."""
+    living: tuple[UUID, ...]
+
+
+async def others_of(pool: Pool, worker_id: UUID, node: str, queue: QueueName) -> Others:
+    """Those beside this worker. Raises asyncpg's errors."""
+    dead: list[UUID] = []
+    living: list[UUID] = []
+    for row in await pool.fetch(_OTHERS, node, queue.value, worker_id):
+        (living if _lives(row["pid"], row["started_at"]) else dead).append(row["id"])
+    return Others(tuple(dead), tuple(living))
+
+
 async def take_over(
-    pool: Pool, worker_id: UUID, node: str, queue: QueueName, wait_s: Callable[[LeftBehind], float]
+    pool: Pool, dead: Collection[UUID], wait_s: Callable[[LeftBehind], float]
 ) -> tuple[LeftBehind, ...]:
-    """Free the jobs of workers whose processes are gone; those that were running, the most suspicious last.
+    """Free the jobs of dead workers; those that were running, the most suspicious last.
 
     One that is likely to bring down the next worker as well waits for `wait_s`, so that others come first.
     Raises asyncpg's errors.
     """
-    others = await pool.fetch(_OTHERS, node, queue.value, worker_id)
-    dead = [row["id"] for row in others if not _lives(row["pid"], row["started_at"])]
     if not dead:
         return ()
     rows = await pool.fetch(_TAKE_OVER, dead)

@@ -35,7 +35,6 @@ from backend.queue.guard import Guard
 from backend.queue.outages import TRANSIENT, Patience, insist
 from backend.queue.provider_reports import ProviderReports
 from backend.queue.roster import BEAT_S, Figures, Roster
-from backend.queue.watchdog import Watchdog
 from backend.queue.worker_config import WorkerConfig
 from backend.valkey.notices import Notices
 
@@ -56,9 +55,6 @@ ROOM_WAIT_S = 0.005
 UNWRITTEN_BATCHES = 10
 """No more jobs are taken while so many batches of finished ones wait to be written off."""
 
-BLOCKED_S = 8.0
-"""A process whose loop is blocked for so long is ended: no handler may hold it up at all."""
-
 
 async def run_worker(config: WorkerConfig) -> None:
     """Work until told to stop. Raises when it cannot go on; its supervisor then starts another."""
@@ -66,8 +62,7 @@ async def run_worker(config: WorkerConfig) -> None:
     from backend.stack.child import announce_ready, stop_event
 
     worker = Worker(config, handlers_of(config.queue), HANDLERS)
-    blocked = worker.guard.blocked
-    with Watchdog(BLOCKED_S, worker.names_running, tell=blocked.tell, give_up=blocked.give_up):
+    with worker.guard.watching(worker.names_running):
         await worker.run(stop_event(), announce_ready)
     if worker.unfinished:
         # Their handlers ignore cancellation; an orderly end of the loop would wait for them for ever.
@@ -128,7 +123,7 @@ class Worker:
 
     def names_running(self) -> str:
         """The jobs in work, for a report."""
-        return ", ".join(f"{run.claim.entrypoint} {run.claim.job_id}" for run in list(self._runs.values())) or "nothing"
+        return ", ".join(run.name for run in list(self._runs.values())) or "nothing"
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Work until `stop` is set, then drain. Calls `ready` when it takes jobs."""

@@ -36,6 +36,8 @@ class WorkerConfig:
     """Its queue's, in place of the one in `policies`."""
     memory_ceiling: int | None = None
     """Resident bytes at which the process is recycled: jobs that make it grow are stopped before. None: never."""
+    stacks: Path | None = None
+    """The directory, this node's alone, in which stands who froze a worker; None: that is never known."""
     lease_s: float = HEARTBEAT_S
     """A job whose worker has been silent for so long is given to another."""
     look_s: float = DEQUEUE_WAIT_S

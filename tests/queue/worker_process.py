@@ -9,10 +9,12 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 import time
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 
 import msgspec
 
@@ -21,7 +23,6 @@ from backend.postgres.address import PostgresAddress
 from backend.providers.calling import ProviderClient, Retries, Timeouts
 from backend.queue.context import Handler, JobContext
 from backend.queue.policies import BUILT_IN, QueuePolicy, Told
-from backend.queue.watchdog import Watchdog
 from backend.queue.worker import Worker, WorkerConfig
 from backend.stack.child import stop_event
 
@@ -67,6 +68,12 @@ async def block(context: JobContext) -> None:
     time.sleep(60)  # noqa: ASYNC251 - that is the fault to be contained
 
 
+async def freeze(context: JobContext) -> None:
+    """Keep the interpreter to itself: no thread runs any more."""
+    await trace(context, "begun")
+    re.match("(a+)+$", "a" * 80 + "b")
+
+
 async def raise_for_ever(_context: JobContext) -> None:
     """Fail each time."""
     raise ValueError("no such room")
@@ -105,6 +112,7 @@ HANDLERS: dict[str, Handler] = {
     "webhooks.hang": hang,
     "webhooks.crash": crash,
     "webhooks.block": block,
+    "webhooks.freeze": freeze,
     "webhooks.raise_for_ever": raise_for_ever,
     "webhooks.ignore_cancellation": ignore_cancellation,
     "webhooks.grow": grow,
@@ -124,6 +132,8 @@ def read_config(text: str) -> WorkerConfig:
     policy = msgspec.convert(given.pop("policy"), QueuePolicy)
     known = {field.name for field in fields(WorkerConfig)}
     assert known == {*given, "policies", "policy"}
+    if given["stacks"] is not None:
+        given["stacks"] = Path(given["stacks"])
     return WorkerConfig(
         **(given | {"queue": QueueName(given["queue"]), "postgres": PostgresAddress(**given["postgres"])}),
         policies=POLICIES,
@@ -134,8 +144,7 @@ def read_config(text: str) -> WorkerConfig:
 async def main() -> None:
     """Work until told to stop."""
     worker = Worker(read_config(sys.argv[1]), HANDLERS)
-    blocked = worker.guard.blocked
-    with Watchdog(1.5, worker.names_running, report_s=0.5, tick_s=0.25, tell=blocked.tell, give_up=blocked.give_up):
+    with worker.guard.watching(worker.names_running, limit_s=1.5, report_s=0.5, tick_s=0.25, frozen_cpu_s=1.0):
         await worker.run(stop_event(), lambda: print("ready", flush=True))  # noqa: T201
     print("drained", flush=True)  # noqa: T201
     if worker.unfinished:
