@@ -14,8 +14,7 @@ Size = NewType("Size", int)
 """Bytes; written as a number or as text with a unit: `"512 MB"`, `"1 GiB"` (both count in 1024s)."""
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
 MIB = 1024 * 1024
 
@@ -60,7 +59,7 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The fewest that it works on at once."""
     concurrency_most: Count = 128
     """The most that it works on at once."""
-    wait_s: Seconds = 1.0
+    wait_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 1.0
     """A request waits so long for its turn, then it is answered 503."""
 
 
@@ -82,7 +81,7 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
     """This machine's name in the fleet, of letters, digits, `.`, `_` and `-`; empty for its host name."""
     memory_ceiling: Size = Size(512 * MIB)
     """A process of ours that holds more resident memory is drained and started afresh."""
-    start_timeout_s: Seconds = 60.0
+    start_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
     """How long `askpro up` waits for the system to be ready."""
     join_wait_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
     """How long a node that starts with `askpro serve` waits for a database that does not answer."""
@@ -107,7 +106,7 @@ class ValkeySettings(msgspec.Struct, frozen=True, kw_only=True):
 class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The console."""
 
-    theme: str = "auto"
+    theme: Literal["auto", "night", "day", "clear", "ansi"] = "auto"
     """Name of a theme (`:theme` lists them); `auto` takes the one that suits the terminal."""
     keymap: str = ""
     """File with own keys; empty for `keymap.toml` beside the settings file."""
@@ -159,7 +158,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where Cal.com's API is; `http://` only for tests and tunnels."""
     retell_url: str = "https://api.retellai.com"
     """Where Retell's API is."""
-    connect_timeout_s: Seconds = 2.0
+    connect_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
     """Longest wait for a connection to a provider."""
     answer_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 10.0
     """Longest wait for a provider's whole answer."""

@@ -16,6 +16,7 @@ from askpro_console.policy_settings import QueueValues
 from askpro_console.settings import Settings
 from askpro_console.settings_file import SettingsWrong, fields, load, policy_fields
 from askpro_console.settings_schema import descriptions, json_schema
+from askpro_console.themes import THEME_NAMES
 from askpro_console.toml_lines import key_lines
 from backend.queue.policies import BUILT_IN, POLICIES
 
@@ -273,6 +274,48 @@ def test_settings_that_contradict_each_other_are_named_with_their_place(
 
     assert mistake.startswith(f"{file}:{line}: ")
     assert told in mistake
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("stack.memory_ceiling = 5", "`stack.memory_ceiling` is 5 bytes, but must be at least 128 MB"),
+        ("postgres.shared_buffers = 5", "must be at least 1 MB"),
+        ('postgres.shared_buffers = "900000 GB"', "`postgres.shared_buffers` is 900000 GB, but this machine has "),
+        ("valkey.max_memory = 99999999999999999999", "but this machine has "),
+        ("valkey.max_memory = 0", "must be at least 16 MB"),
+        ("logs.file_size = 0", "must be at least 64 kB"),
+        ("logs.total_size = 1", "must be at least 1 MB"),
+        ('api.host = " "', "`api.host` is empty; `0.0.0.0` listens on all"),
+        ('api.trusted_proxies = "10.0.0.0/8, nope"', "names 'nope', which is no network"),
+        ('providers.calcom_url = "api.cal.com"', "'api.cal.com', which is no address of a web server"),
+        ('providers.retell_url = "https://[::1"', "which is no address of a web server"),
+        ('providers.retell_url = "http://a:99999"', "which is no address of a web server"),
+        ("limits.concurrency_least = 200", "`limits.concurrency_least` is 200, above `concurrency_most`, 128"),
+        ("limits.concurrency_start = 300", "300, outside of `concurrency_least` to `concurrency_most`, 4 to 128"),
+        ("limits.wait_s = inf", "`limits.wait_s` is inf"),
+        ("stack.start_timeout_s = inf", "`stack.start_timeout_s` is inf"),
+        ("providers.connect_timeout_s = 1e300", "`providers.connect_timeout_s` is 1e+300"),
+        (
+            "limits.token_reads_per_minute = 99999999999999999999",
+            "`limits.token_reads_per_minute` is 99999999999999999999",
+        ),
+        ('console.theme = "nigt"', "must be one of auto, night, day, clear, ansi; did you mean `night`?"),
+    ],
+)
+def test_a_value_that_no_system_could_run_with_is_named_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    file = written(tmp_path, f"[profiles.local]\n{text}\n")
+
+    (mistake,) = mistakes(file)
+
+    assert mistake.startswith(f"{file}:2: ")
+    assert told in mistake
+
+
+def test_every_theme_of_the_console_can_be_set() -> None:
+    schema = json_schema()["properties"]["profiles"]["additionalProperties"]["properties"]["console"]
+
+    assert set(schema["properties"]["theme"]["enum"]) == {"auto", *THEME_NAMES}
 
 
 def test_a_contradiction_that_the_environment_makes_names_the_variable(tmp_path: Path) -> None:
