@@ -7,7 +7,7 @@ from backend.postgres.address import PostgresAddress, Role
 from backend.queue.context import JobContext
 from backend.queue.failures import Permanent
 from backend.services.held_jobs.editing import edit_and_retry
-from backend.services.held_jobs.moving import move
+from backend.services.held_jobs.moving import move_held
 from backend.services.operating.audit import By
 from tests.databases import OpenConnection
 from tests.queue.scenes import config_for, empty, job, put, until, working
@@ -35,7 +35,7 @@ async def test_an_edited_job_and_one_that_was_moved_run_where_they_are_now(
             await edit_and_retry(connection, ANNA, edited, b'"right"', expected=b'"typo"')
         await until(lambda: connection.fetchval("select count(*) = 1 from pgqueuer"), "the edited one is done")
     async with connection.transaction():
-        await move(connection, ANNA, [moved], QueueName.DEFAULT)
+        await move_held(connection, [moved], QueueName.DEFAULT, by="anna")
     async with working(config_for(database, QueueName.DEFAULT), {}, elsewhere={"webhooks.a": work}):
         await until(lambda: empty(connection), "the moved one is done")
     assert ran == [("webhooks.a", b'"right"'), ("default.webhooks.a", b'"crowded out"')]

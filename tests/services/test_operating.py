@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backend.domain.balancing import Shift
-from backend.domain.vocabulary import PauseKind, QueueName
+from backend.domain.vocabulary import NodeOrder, PauseKind, QueueName
 from backend.postgres.address import Role
 from backend.queue.control import read_control
 from backend.queue.port import JobQueue, NewJob
+from backend.services.fleet.orders import order
 from backend.services.operating import audit, breakers, pauses, quarantines, slots
 from backend.services.operating.audit import By
 from backend.services.operating.obeying import slots_obeyed
@@ -114,7 +115,7 @@ async def test_a_pause_that_ended_by_itself_is_written_down_and_what_it_put_off_
 
 
 async def test_a_closed_breaker_is_closed_for_good_whether_it_was_paused_or_not(worker: OwnConnection) -> None:
-    await breakers.open_breaker(worker, ANNA, "calcom", reason="429", ramp_s=30)
+    await pauses.pause(worker, ANNA, PauseKind.PROVIDER, "calcom", reason="429", ramp_s=30)
     closed = await breakers.close_breaker(worker, BEN, "calcom", reason="well again")
     assert closed.resumed is not None
     assert closed.resumed.pause.reason == "429"
@@ -303,3 +304,19 @@ async def test_the_record_keeps_one_line_and_cannot_be_changed(worker: OwnConnec
     assert (json.loads(row["detail"]), row["db_user"]) == ({"a": " "}, "askpro_worker")
     with pytest.raises(Exception, match=r"permission denied|append"):
         await worker.execute("delete from audit_log")
+
+
+async def test_a_reason_is_kept_as_one_line_that_is_not_too_long_wherever_it_is_kept(worker: OwnConnection) -> None:
+    await worker.execute(
+        "insert into nodes (node, home, version, is_joined, told) values ('Node-2', 'x', '0', true, '{}')"
+    )
+    reason = " keys\n rotate\0today " + "x" * 600
+    await pauses.pause(worker, ANNA, PauseKind.QUEUE, "webhooks", reason=reason)
+    await quarantines.quarantine(worker, ANNA, "webhooks.retell_call", reason=reason)
+    await slots.scale(worker, ANNA, "default", 9, reason=reason)
+    await order(worker, ANNA, "Node-2", "", NodeOrder.RESTART, reason=reason)
+    for place in ("pauses", "quarantines", "queue_slots", "node_orders", "audit_log"):
+        rows = await worker.fetch(f"select reason from {place}")
+        assert {row["reason"] for row in rows} == {"keys rotate today " + "x" * (audit.LONGEST_REASON - 18)}, place
+    with pytest.raises(AlreadySo, match="Node Node-2 is not paused"):
+        await pauses.resume(worker, ANNA, PauseKind.NODE, "Node-2")

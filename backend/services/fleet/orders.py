@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from backend.domain.vocabulary import NodeOrder, OrderState
 from backend.postgres.pools import Connection
 from backend.services.fleet.registry import VANISHED_S
-from backend.services.operating.audit import By, record
+from backend.services.operating.audit import By, kept_reason, record
 from backend.services.operating.refusals import NotPossible
 
 CHANNEL = "askpro_orders"
@@ -79,7 +79,7 @@ async def order(connection: Connection, by: By, node: str, process: str, action:
         raise NotPossible(f"There is no process {process} on {node}.", f"There are {', '.join(row['processes'])}.")
     if action is NodeOrder.STOP and not row["is_joined"]:
         raise NotPossible(f"{node} holds the database: it is stopped there.", "`askpro down` on that machine.")
-    number = await connection.fetchval(_ORDER, node, process, action.value, reason, by.actor)
+    number = await connection.fetchval(_ORDER, node, process, action.value, kept_reason(reason), by.actor)
     await record(
         connection, by, f"node.{action.value}", f"{node} {process}".strip(), reason=reason, detail={"order": number}
     )

@@ -7,14 +7,11 @@ take it. Moved back to where it came from, a job has its own type again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from backend.domain.vocabulary import JobOrigin, QueueName
 from backend.postgres.pools import Connection
 from backend.queue.held import Replacement, replace_held
 from backend.queue.policies import job_type_of
-from backend.services.operating.audit import By, record
-from backend.services.operating.refusals import NotPossible
 
 _TYPES = "select job_id, entrypoint from held_jobs where job_id = any($1::bigint[])"
 
@@ -24,41 +21,18 @@ select $1, kind from unnest($2::text[]) as kind order by kind on conflict do not
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """What was moved."""
-
-    jobs: dict[int, int]
-    """The new jobs' ids by the held ones'."""
-    skipped: tuple[int, ...]
-    """Not held any more, in that queue already, or an equal one waits."""
-
-
 def type_in(queue: QueueName, entrypoint: str) -> str:
     """What a job of this type is called in that queue."""
     kind = job_type_of(entrypoint)
     return kind if kind.partition(".")[0] == queue else f"{queue}.{kind}"
 
 
-async def move(connection: Connection, by: By, job_ids: Sequence[int], queue: QueueName, *, reason: str = "") -> Moved:
+async def move_held(connection: Connection, job_ids: Sequence[int], queue: QueueName, *, by: str) -> dict[int, int]:
     """Put held jobs into another queue, where they start at once; the held ones stay as a record.
 
-    Needs the worker's role and an open transaction. Raises NotPossible when none of them can be moved.
+    The new ids by the old ones: not of those that are not held any more, stand in that queue already, or of which an
+    equal one waits. Needs the worker's role and an open transaction; whoever calls it writes down who did it and why.
     """
-    jobs = await move_held(connection, job_ids, queue, by=by.actor)
-    if not jobs:
-        raise NotPossible(
-            "None of these jobs can be moved.",
-            f"They are not held any more, stand in {queue} already, or an equal job waits.",
-        )
-    subject = f"job {next(iter(jobs))}" if len(jobs) == 1 else f"{len(jobs)} jobs"
-    detail = {"queue": queue.value, "jobs": {str(old): new for old, new in jobs.items()}}
-    await record(connection, by, "held.move", subject, reason=reason, detail=detail)
-    return Moved(jobs, tuple(sorted(set(job_ids) - set(jobs))))
-
-
-async def move_held(connection: Connection, job_ids: Sequence[int], queue: QueueName, *, by: str) -> dict[int, int]:
-    """As `move`, without a record of its own: the new ids by the old ones."""
     rows = await connection.fetch(_TYPES, list(job_ids))
     wanted = [
         Replacement(row["job_id"], type_in(queue, row["entrypoint"]))

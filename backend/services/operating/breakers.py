@@ -1,15 +1,13 @@
-"""Breakers by hand: held open (which pauses the provider), and closed at once."""
+"""Breakers by hand: closed at once. To hold one open is to pause its provider (`pauses`)."""
 
 from __future__ import annotations
-
-from datetime import datetime
 
 import msgspec
 
 from backend.domain.vocabulary import PauseKind
 from backend.postgres.pools import Connection
 from backend.services.operating.audit import By, record
-from backend.services.operating.pauses import Pause, Resumed, pause, resume
+from backend.services.operating.pauses import Resumed, resume
 from backend.services.operating.refusals import AlreadySo
 from backend.services.operating.subjects import known_provider
 
@@ -25,13 +23,6 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     resumed: Resumed | None
     """None when the provider was not paused."""
-
-
-async def open_breaker(
-    connection: Connection, by: By, provider: str, *, reason: str, until: datetime | None = None, ramp_s: int = 0
-) -> Pause:
-    """Let no call out to the provider and start no job that needs it. Raises NotPossible, asyncpg's errors."""
-    return await pause(connection, by, PauseKind.PROVIDER, provider, reason=reason, until=until, ramp_s=ramp_s)
 
 
 async def close_breaker(
