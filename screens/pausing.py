@@ -29,6 +29,10 @@ COMPANY = "a company …"
 """The choice whose name is typed."""
 
 
+MOST_TOLD = 6
+"""Pauses that a question tells one by one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One thing to pause."""
@@ -223,13 +227,13 @@ class ResumeForm(Form["ResumeAnswer | None"]):
     def __init__(
         self, pauses: Sequence[PauseRow], effect: str, *, verb: str = "resume", title: str = "", ramps: bool = True
     ) -> None:
-        """A question about these pauses, of one kind.
+        """A question about these pauses.
 
         Args:
             pauses: What is paused; may be empty for a breaker that opened by itself.
             effect: What resuming means, in a sentence.
             verb: What `y` does.
-            title: What it is about; the pauses say it by themselves.
+            title: What it is about; pauses say it by themselves.
             ramps: Whether it can come back to full speed by and by.
         """
         super().__init__()
@@ -237,15 +241,20 @@ class ResumeForm(Form["ResumeAnswer | None"]):
         self._pauses = tuple(pauses)
         self._effect = effect
         self._verb = verb
-        self._title = title or ", ".join(f"{KINDS[PauseKind(pause.kind)]} {pause.name}" for pause in pauses)
+        several = f"{len(pauses)} pauses" if len(pauses) > 1 else ""
+        self._title = title or several or f"{KINDS[PauseKind(pauses[0].kind)]} {pauses[0].name}"
+        self._differs = len({pause.ramp_s for pause in pauses}) > 1
+        """Whether the pauses have different ramps."""
 
     def blanks(self) -> Sequence[Blank]:
         """How fast, and why."""
         if not self._ramps:
             return (Blank("reason", "Why", hint="for the record"),)
         own = self._pauses[0].ramp_s
+        empty = "as each pause says" if self._differs else "at once"
+        ramp = f"{own} s" if own and not self._differs else ""
         return (
-            Blank("ramp", "Ramp", f"{own} s" if own else "", hint="10 m: to full speed over so long; empty: at once"),
+            Blank("ramp", "Ramp", ramp, hint=f"10 m: to full speed over so long; empty: {empty}"),
             Blank("reason", "Why", hint="for the record"),
         )
 
@@ -254,12 +263,14 @@ class ResumeForm(Form["ResumeAnswer | None"]):
         yield Line()
         yield from told(f"{self._verb.capitalize()}: {self._title}", width, Tone.BRIGHT)
         yield Line()
-        for pause in self._pauses[:4]:
-            yield fact("Paused by", Piece(pause.paused_by), width=width)
-            yield fact("On", Piece(day_text(pause.paused_at)), width=width)
-            yield fact(
-                "Reason", Piece(pause.reason or "nobody said", Tone.TEXT if pause.reason else Tone.DIM), width=width
-            )
+        if len(self._pauses) == 1:
+            yield from _pause_facts(self._pauses[0], width)
+        for pause in self._pauses[:MOST_TOLD] if len(self._pauses) > 1 else ():
+            what = f"{KINDS[PauseKind(pause.kind)]} {pause.name}"
+            why = f": {pause.reason}" if pause.reason else ""
+            yield from told(f"{what}, paused by {pause.paused_by}{why}", width, most=2)
+        if len(self._pauses) > MOST_TOLD:
+            yield from told(f"and {len(self._pauses) - MOST_TOLD} more", width, Tone.DIM)
         yield Line()
 
     def below(self, width: int) -> Iterable[Line]:
@@ -303,9 +314,16 @@ class ResumeForm(Form["ResumeAnswer | None"]):
 
     def _ramp(self) -> int | None:
         """Raises Unreadable."""
-        if not self._ramps:
+        if not self._ramps or (self._differs and not self.value("ramp")):
             return None
         return int(span_of(self.value("ramp")).total_seconds())
+
+
+def _pause_facts(pause: PauseRow, width: int) -> Iterable[Line]:
+    """By whom, when, why."""
+    yield fact("Paused by", Piece(pause.paused_by), width=width)
+    yield fact("On", Piece(day_text(pause.paused_at)), width=width)
+    yield fact("Reason", Piece(pause.reason or "nobody said", Tone.TEXT if pause.reason else Tone.DIM), width=width)
 
 
 async def pause_all(connection: Connection, by: By, answer: PauseAnswer) -> None:
@@ -318,12 +336,24 @@ async def pause_all(connection: Connection, by: By, answer: PauseAnswer) -> None
 
 
 async def resume_all(connection: Connection, by: By, answer: ResumeAnswer) -> int:
-    """Resume what the answer names; how many jobs that were put off may start. Raises NotPossible, asyncpg's errors."""
+    """Resume what the answer names; how many jobs that were put off may start.
+
+    Of several, those that are resumed already are passed over. Raises NotPossible, asyncpg's errors.
+    """
     pauses = await module("backend.services.operating.pauses")
-    released = 0
+    refusals = await module("backend.services.operating.refusals")
+    released, already = 0, 0
     for target in answer.targets:
-        done = await pauses.resume(connection, by, target.kind, target.name, ramp_s=answer.ramp_s, reason=answer.reason)
-        released += done.released
+        try:
+            done = await pauses.resume(
+                connection, by, target.kind, target.name, ramp_s=answer.ramp_s, reason=answer.reason
+            )
+        except refusals.AlreadySo:
+            already += 1
+            if already == len(answer.targets):
+                raise
+        else:
+            released += done.released
     return released
 
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from backend.domain.vocabulary import BulkState, PauseKind
+from backend.domain.vocabulary import PauseKind
 from backend.watch.snapshots import BulkRow, HeldGroup, PauseRow, QuarantineRow, QueuesSnapshot
 from screens.changing import change
 from screens.dialogs import ConfirmDialog
@@ -28,6 +28,7 @@ from screens.pausing import (
     paused_text,
     resume_all,
 )
+from screens.queue_deeds import Deed, Meant, holds, meant, one_of_many
 from screens.queue_lists import Expected, ProviderLine, QueueLine, TypeLine, about, listed
 from screens.scaling import ScaleAnswer, ScaleForm
 
@@ -39,6 +40,9 @@ BREAKER_FOR = "10 m"
 """For how long a breaker is held open unless one says otherwise."""
 
 BREAKER = "Nothing is sent to it and no job that needs it is started; those jobs wait, none is lost."
+
+PAUSED = (QueueLine, TypeLine, Lane)
+"""Rows that may stand for a pause."""
 
 COMPANY_WAITS = "Its jobs are put off, in every queue; no other's."
 
@@ -60,6 +64,33 @@ class QueueActions(HeldActions):
         """Show at once what was asked for; None takes it back."""
         raise NotImplementedError
 
+    # Held jobs
+
+    def action_retry(self) -> None:
+        """Run held jobs again."""
+        if self._can_decide():
+            super().action_retry()
+
+    def action_discard(self) -> None:
+        """Delete held jobs for good."""
+        if self._can_decide():
+            super().action_discard()
+
+    def action_move(self) -> None:
+        """Make jobs of another queue of them."""
+        if self._can_decide():
+            super().action_move()
+
+    def action_quarantine(self) -> None:
+        """Hold jobs like these before they run."""
+        if self.is_one(self.chosen(), "A quarantine is for one cause"):
+            super().action_quarantine()
+
+    def _can_decide(self) -> bool:
+        rows = self.chosen()
+        are_causes = bool(rows) and isinstance(rows[0], HeldGroup)
+        return are_causes or self.is_one(rows, "Held jobs of one queue or job type are decided about at a time")
+
     # Scaling
 
     def action_more(self) -> None:
@@ -71,42 +102,45 @@ class QueueActions(HeldActions):
         self._scale(-1)
 
     def action_unpin(self) -> None:
-        """Give the queue's slots back to the balancer."""
-        line = self._queue_line()
-        if line is None:
+        """Give the slots of the queue, or of all that are marked, back to the balancer."""
+        lines = self._queue_lines()
+        pinned = [line for line in lines if line.is_pinned]
+        if not pinned:
+            if lines:
+                who = "the balancer already sees to it" if lines[0].is_balancing else "nobody has said how many it has"
+                who = who if len(lines) == 1 else who.replace("it has", "they have").replace("to it", "to them")
+                self.host.say(f"{listed([line.row.queue for line in lines])}: {who}.", severity="warning")
             return
-        if not line.is_pinned:
-            who = "the balancer already sees to it" if line.is_balancing else "nobody has said how many it has"
-            self.host.say(f"{line.row.queue}: {who}.", severity="warning")
-            return
-        queue, nodes = line.row.queue, ("", *(slot.node for slot in line.slots if slot.node))
-        base = sum(slot.base for slot in line.slots)
-        more = f"It has its policy's {base} slots again, and the balancer may shift them."
-        if not line.is_balancing:
-            more = f"It has its policy's {base} slots again. The balancer is off: `B` turns it on."
+        names = listed([line.row.queue for line in pinned])
+        bases = {line.row.queue: sum(slot.base for slot in line.slots) for line in pinned}
+        has, are = ("It has its policy's", "is") if len(pinned) == 1 else ("They have their policies'", "are")
+        more = f"{has} {listed([str(base) for base in bases.values()])} slots again"
+        more += ", and the balancer may shift them." if pinned[0].is_balancing else ". `B` turns the balancer on."
 
         async def work(connection: Connection, by: By) -> None:
             slots = await module("backend.services.operating.slots")
             refusals = await module("backend.services.operating.refusals")
             given_back = 0
-            for node in dict.fromkeys(nodes):
-                try:
-                    await slots.unpin(connection, by, queue, node=node)
-                except refusals.AlreadySo:
-                    continue
-                given_back += 1
+            for line in pinned:
+                for node in dict.fromkeys(("", *(slot.node for slot in line.slots))):
+                    try:
+                        await slots.unpin(connection, by, line.row.queue, node=node)
+                    except refusals.NotPossible:
+                        continue  # nothing was said there, or the node is gone
+                    given_back += 1
             if not given_back:
-                raise refusals.AlreadySo(f"Nobody has said how many slots {queue} has.")
+                raise refusals.AlreadySo(f"Nobody has said any more how many slots {names} should have.")
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.expect(queue, Expected(base))
+                for queue, base in bases.items():
+                    self.expect(queue, Expected(base))
                 change(
-                    self, work, said=lambda _: f"{queue} is the balancer's again.",
-                    failed=lambda: self.expect(queue, None),
+                    self, work, said=lambda _: f"{names} {are} the balancer's again.",
+                    failed=lambda: self._expect_nothing(list(bases)),
                 )  # fmt: skip
 
-        self.app.push_screen(ConfirmDialog(f"Give {queue} back to the balancer?", more, "give it back"), answered)
+        self.app.push_screen(ConfirmDialog(f"Give {names} back to the balancer?", more, "give it back"), answered)
 
     def action_balance(self) -> None:
         """Turn the balancer on or off."""
@@ -160,42 +194,61 @@ class QueueActions(HeldActions):
         slots = self.snapshot.slots if self.snapshot is not None else ()
         return max(1, len({slot.node for slot in slots if slot.queue == queue and slot.node}))
 
-    def _queue_line(self) -> QueueLine | None:
-        line = next((row for row in self.chosen() if isinstance(row, QueueLine)), None)
-        if line is None:
+    def _queue_lines(self) -> list[QueueLine]:
+        lines = [row for row in self.chosen() if isinstance(row, QueueLine)]
+        if not lines:
             self.host.say("Slots are a queue's: go to the list of queues.", severity="warning")
-        return line
+        return lines
+
+    def _queue_line(self) -> QueueLine | None:
+        lines = self._queue_lines()
+        return lines[0] if lines and self.is_one(lines, "One queue is scaled at a time") else None
+
+    def is_one(self, rows: Sequence[object], what: str) -> bool:
+        """Whether one row is meant; else it is said that `what` is for one."""
+        if sentence := one_of_many(rows, what):
+            self.host.say(sentence, severity="warning")
+        return not sentence
 
     # Pausing and taking back
 
+    def meant(self) -> Meant:
+        """What `P` does now."""
+        return meant(self.chosen(), self.snapshot.taken_at if self.snapshot is not None else 0.0)
+
     def action_pause(self) -> None:
-        """Pause what the cursor stands on, or take back what is in force there."""
-        rows = self.chosen()
-        if not rows:
-            return
-        first = rows[0]
-        if isinstance(first, Lane):
-            self._take_back(first)
-        elif isinstance(first, ProviderLine):
-            self.action_breaker()
-        else:
-            paused = [row.pause for row in rows if isinstance(row, (QueueLine, TypeLine)) and _holds(row)]
-            if paused:
-                self._resume([pause for pause in paused if pause is not None])
-            elif choices := pause_choices(rows, self.snapshot):
-                self._pause(choices)
+        """Pause what is chosen, or take back what is in force there."""
+        self._do(self.meant())
 
     def action_breaker(self) -> None:
         """Hold a provider's breaker open, or close it."""
-        line = next((row for row in self.chosen() if isinstance(row, ProviderLine)), None)
-        if line is None:
-            self.host.say("Breakers are a provider's: go to the list of providers.", severity="warning")
-        elif line.pause is not None and line.pause.resumed_at is None:
-            self._close(line.provider, (line.pause,))
-        elif line.row is not None and line.row.breaker != "closed":
-            self._close(line.provider, ())
+        if any(isinstance(row, ProviderLine) for row in self.chosen()):
+            self._do(self.meant())
         else:
-            self._pause([Offer((Target(PauseKind.PROVIDER, line.provider),), BREAKER)], until=BREAKER_FOR)
+            self.host.say("Breakers are a provider's: go to the list of providers.", severity="warning")
+
+    def _do(self, what: Meant) -> None:
+        rows = self.chosen()
+        first = rows[0].ref if rows and isinstance(rows[0], Lane) else rows[0] if rows else None
+        match what.deed, first:
+            case Deed.PAUSE, _:
+                self._pause(pause_choices(rows, self.snapshot))
+            case Deed.RESUME, _:
+                refs = [row.ref if isinstance(row, Lane) else row.pause for row in rows if isinstance(row, PAUSED)]
+                self._resume([ref for ref in refs if isinstance(ref, PauseRow)])
+            case Deed.CLOSE, ProviderLine(pause=pause):
+                now = self.snapshot.taken_at if self.snapshot is not None else 0.0
+                self._close(first.provider, (pause,) if pause is not None and holds(pause, now) else ())
+            case Deed.CLOSE, PauseRow():
+                self._close(first.name, (first,))
+            case Deed.HOLD_OPEN, ProviderLine():
+                self._pause([Offer((Target(PauseKind.PROVIDER, first.provider),), BREAKER)], until=BREAKER_FOR)
+            case Deed.LIFT, QuarantineRow():
+                self._lift(first)
+            case Deed.CANCEL, BulkRow():
+                self._cancel_bulk(first)
+            case _ if what.refusal:
+                self.host.say(what.refusal, severity="warning")
 
     def _pause(self, choices: Sequence[Offer], *, until: str = "") -> None:
         self.app.push_screen(PauseForm(choices, self.host.user, until=until), self._paused)
@@ -248,20 +301,6 @@ class QueueActions(HeldActions):
         form = ResumeForm(pauses, effect, verb="close the breaker", title=f"provider {provider}")
         self.app.push_screen(form, answered)
 
-    def _take_back(self, lane: Lane) -> None:
-        match lane.ref:
-            case PauseRow(kind=PauseKind.PROVIDER):
-                self._close(lane.ref.name, (lane.ref,))
-            case PauseRow():
-                if lane.ref.resumed_at is not None:
-                    self.host.say("It is resumed already, and on its way to full speed.", severity="warning")
-                else:
-                    self._resume([lane.ref])
-            case QuarantineRow():
-                self._lift(lane.ref)
-            case BulkRow():
-                self._cancel_bulk(lane.ref)
-
     def _lift(self, row: QuarantineRow) -> None:
         async def work(connection: Connection, by: By) -> None:
             quarantines = await module("backend.services.operating.quarantines")
@@ -279,10 +318,6 @@ class QueueActions(HeldActions):
         self.app.push_screen(ConfirmDialog(question, more, "lift it"), answered)
 
     def _cancel_bulk(self, row: BulkRow) -> None:
-        if row.state != BulkState.RUNNING:
-            self.host.say("It has ended: there is nothing to cancel.", severity="warning")
-            return
-
         async def work(connection: Connection, by: By) -> None:
             bulk = await module("backend.services.held_jobs.bulk")
             await bulk.ask_cancel(connection, by, UUID(row.id))
@@ -302,11 +337,11 @@ class QueueActions(HeldActions):
         for queue in queues:
             self.expect(queue, Expected(text=text))
 
-        def failed() -> None:
-            for queue in queues:
-                self.expect(queue, None)
+        change(self, work, said=lambda said: said, failed=lambda: self._expect_nothing(queues))
 
-        change(self, work, said=lambda said: said, failed=failed)
+    def _expect_nothing(self, queues: Sequence[str]) -> None:
+        for queue in queues:
+            self.expect(queue, None)
 
     def _waits(self, pause: PauseRow) -> int:
         snapshot = self.snapshot
@@ -318,11 +353,6 @@ class QueueActions(HeldActions):
             case PauseKind.JOB_TYPE:
                 return sum(row.ready for row in snapshot.job_types if row.entrypoint == pause.name)
         return pause.parked
-
-
-def _holds(row: QueueLine | TypeLine) -> bool:
-    """Whether it is paused now, not only on its ramp."""
-    return row.pause is not None and row.pause.resumed_at is None
 
 
 def pause_choices(rows: Sequence[object], snapshot: QueuesSnapshot | None) -> list[Offer]:

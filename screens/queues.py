@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.containers import Container
 from textual.widget import Widget
 
-from backend.domain.vocabulary import BulkState
-from backend.watch.snapshots import BulkRow, HeldGroup, QuarantineRow, QueuesSnapshot, SlotChange, TroubleRow
-from screens.held_actions import Choice, Scope
+from backend.watch.snapshots import HeldGroup, QueuesSnapshot, SlotChange, TroubleRow
+from screens.base import ConsoleScreen
+from screens.held_actions import Scope
 from screens.host import Arrived
 from screens.in_force import LANES, NOTES, Lane, Note, lanes, news_line, notes
 from screens.queue_actions import QueueActions
+from screens.queue_deeds import Deed
 from screens.queue_lists import (
     CAUSES,
     JOB_TYPES,
@@ -30,6 +31,7 @@ from screens.queue_lists import (
     type_rows,
 )
 from screens.queue_room import HEAD, ORDER, SIDE, heights, reachable
+from screens.queue_scopes import scopes_of
 from widgets.figures import age_text, count_text, with_unit
 from widgets.line_view import LineView
 from widgets.pieces import Line, Piece, Tone, rule
@@ -239,34 +241,25 @@ class QueuesScreen(QueueActions):
         """The list before gets the keys, and room."""
         self._go(-1)
 
-    def action_history(self) -> None:
+    async def action_history(self) -> None:
         """What the queue or job type under the cursor did over the last hours and days."""
-        from screens.history import HistoryScreen
+        rows = self.chosen()
+        if self.is_one(rows, "History is of one row at a time"):
+            await self.app.push_screen(history_of(rows[0] if rows else None))
 
-        row = next(iter(self.chosen()), None)
-        match row:
-            case QueueLine():
-                self.app.push_screen(HistoryScreen(queue=row.row.queue))
-            case TypeLine():
-                self.app.push_screen(HistoryScreen(entrypoint=row.row.entrypoint))
-            case HeldGroup():
-                self.app.push_screen(HistoryScreen(entrypoint=row.entrypoint))
-            case _:
-                self.app.push_screen(HistoryScreen())
-
-    def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
+    async def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """A cause opens into its jobs, a trouble into its job, a queue into its past; what is in force can be ended."""
         row = event.row
         match row:
             case HeldGroup():
                 from screens.cause import CauseScreen
 
-                self.app.push_screen(CauseScreen(row))
+                await self.app.push_screen(CauseScreen(row))
             case TypeLine():
                 self._list("causes").set_filter(row.row.entrypoint)
                 self._focus("causes")
             case QueueLine():
-                self.action_history()
+                await self.app.push_screen(history_of(row))
             case Note(ref=TroubleRow(job_id=int() as job_id)):
                 from screens.things import open_thing
 
@@ -278,37 +271,12 @@ class QueuesScreen(QueueActions):
                     self.action_pause()
 
     def scopes(self) -> tuple[Scope, ...]:
-        """The held jobs of what the cursor is on."""
-        row = next(iter(self.chosen()), None)
-        match row:
-            case HeldGroup():
-                everything = f"all {count_text(row.held_total)} of this cause"
-                cause = Choice(fingerprint=row.fingerprint)
-                return (
-                    Scope(everything, cause, row.entrypoint, fingerprint=row.fingerprint),
-                    *(
-                        Scope(
-                            f"{count_text(count)} of it of {slug}",
-                            Choice(fingerprint=row.fingerprint, company=slug),
-                            row.entrypoint,
-                            company=slug,
-                            fingerprint=row.fingerprint,
-                        )
-                        for slug, count in row.top_companies
-                        if row.companies > 1
-                    ),
-                )
-            case TypeLine():
-                words = f"all {count_text(row.row.held)} held {row.row.entrypoint}"
-                return (Scope(words, Choice(entrypoint=row.row.entrypoint), row.row.entrypoint),)
-            case QueueLine():
-                return (Scope(f"all {count_text(row.row.held)} held of {row.row.queue}", Choice(queue=row.row.queue)),)
-        return ()
+        """The held jobs of what is chosen."""
+        return scopes_of(self.chosen())
 
     def title_of(self, action_id: str, title: str) -> str | None:
-        """Which actions apply to the row under the cursor, and what they would do there."""
-        row = next(iter(self.chosen()), None)
-        return hint_title(action_id, title, row)
+        """Which actions apply to what is chosen, and what they would do there."""
+        return hint_title(action_id, title, self.chosen(), self.meant().deed)
 
     # Inside
 
@@ -398,40 +366,38 @@ class QueuesScreen(QueueActions):
         return len(lines) + (1 if height < 30 else 0)
 
 
+def history_of(row: object) -> ConsoleScreen:
+    """The screen that tells what a queue or a job type did; of anything else, what all did."""
+    from screens.history import HistoryScreen
+
+    match row:
+        case QueueLine(row=line):
+            return HistoryScreen(queue=line.queue)
+        case TypeLine(row=line):
+            return HistoryScreen(entrypoint=line.entrypoint)
+        case HeldGroup(entrypoint=entrypoint):
+            return HistoryScreen(entrypoint=entrypoint)
+    return HistoryScreen()
+
+
 ON_QUEUES = frozenset({"queues.more", "queues.fewer", "queues.unpin"})
 """Actions on a queue's slots."""
 
 ON_CAUSES = ("held.",)
 """Groups of actions on held jobs."""
 
+ON_PAUSES = frozenset({"queues.pause", "queues.breaker"})
+"""Actions that hold something back, or let it go on."""
 
-def hint_title(action_id: str, title: str, row: object) -> str | None:
-    """What an action would do with a row, in a word or two; None when it does not apply to it."""
+
+def hint_title(action_id: str, title: str, rows: Sequence[object], deed: Deed) -> str | None:
+    """What an action would do with the chosen rows, in a word or two; None when it does not apply to them."""
+    row = rows[0] if rows else None
     if action_id in ON_QUEUES:
         return title if isinstance(row, QueueLine) else None
     if action_id.startswith(ON_CAUSES):
         return title if isinstance(row, HeldGroup) else None
-    if action_id == "queues.breaker":
-        if not isinstance(row, ProviderLine):
-            return None
-        is_open = row.pause is not None or (row.row is not None and row.row.breaker != "closed")
-        return "close breaker" if is_open else "hold breaker open"
-    if action_id == "queues.pause":
-        return pause_title(title, row)
+    if action_id in ON_PAUSES:
+        # On a provider `O` says it; `P` does the same there.
+        return (deed.value or None) if isinstance(row, ProviderLine) == (action_id == "queues.breaker") else None
     return title
-
-
-def pause_title(title: str, row: object) -> str | None:
-    """What `P` would do with a row."""
-    match row:
-        case QueueLine(pause=pause) | TypeLine(pause=pause):
-            return "resume" if pause is not None and pause.resumed_at is None else "pause"
-        case Lane(ref=BulkRow(state=state)):
-            return "cancel" if state == BulkState.RUNNING else None
-        case Lane(ref=QuarantineRow()):
-            return "lift"
-        case Lane():
-            return "resume"
-        case HeldGroup():
-            return "pause"
-    return None

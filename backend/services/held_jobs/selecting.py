@@ -37,6 +37,8 @@ class HeldFilter:
     """Job type."""
     fingerprint: str | None = None
     """Cause."""
+    causes: tuple[str, ...] | None = None
+    """Any of these causes; an empty tuple means none."""
     company: str | None = None
     """Slug."""
     text: str = ""
@@ -64,6 +66,7 @@ class HeldFilter:
             ("queue", self.queue and self.queue.value),
             ("type", self.entrypoint),
             ("cause", self.fingerprint),
+            ("causes", self.causes and ", ".join(self.causes[:3]) + (" …" if len(self.causes) > 3 else "")),
             ("company", self.company),
         ):
             if value:
@@ -85,6 +88,7 @@ class HeldFilter:
             "queue": self.queue and self.queue.value,
             "entrypoint": self.entrypoint,
             "fingerprint": self.fingerprint,
+            "causes": None if self.causes is None else list(self.causes),
             "company": self.company,
             "text": without_contacts(storable(self.text).strip()) or None,
             "since": self.since and self.since.isoformat(),
@@ -122,6 +126,8 @@ def conditions(held: HeldFilter, company_id: UUID | None, *, first: int = 1) -> 
         need("h.entrypoint = ?", held.entrypoint)
     if held.fingerprint is not None:
         need("h.fingerprint = ?", held.fingerprint)
+    if held.causes is not None:
+        need("h.fingerprint = any(?::text[])", list(held.causes))
     if held.company is not None:
         need("h.company_id = ?::uuid", company_id)
     if held.since is not None:
