@@ -216,6 +216,7 @@ class ConsoleScreen(PatientScreen[None]):
             if seen is not None and seen is not self.seen.get(domain):
                 self._take(seen)
         self._tell_header()
+        self.refresh_hints()
 
     def on_resize(self) -> None:
         """Header and hints are laid out anew."""
@@ -269,7 +270,7 @@ class ReasonLine(LineView):
         tone, glyph, more = {
             "none": (Tone.CRIT, "✖", "tried again all the time"),
             "stale": (Tone.WARN, "▲", "tried again all the time"),
-        }.get(badge.state, (Tone.DIM, "▲", "read past it"))
+        }.get(badge.state, (Tone.DIM, "▲", "read from the database meanwhile"))
         mark = Piece(f" {glyph} ", Tone.WARN if tone is Tone.DIM else tone)
         self.show([Line((mark, Piece(badge.reason, tone), Piece(f"  {more}", Tone.DIM)))])
 

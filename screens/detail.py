@@ -7,6 +7,7 @@ What is read on demand comes from `backend.watch.details`; every wait is bounded
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,10 +17,11 @@ from textual.containers import Container, VerticalScroll
 from textual.message import Message
 from textual.widget import Widget
 
-from screens.base import ConsoleScreen
+from screens.base import ConsoleScreen, ReasonLine
 from screens.moments import moment_text
 from widgets.columns import Column
 from widgets.figures import age_text, with_unit
+from widgets.header import Badge
 from widgets.line_view import LineView
 from widgets.pieces import Content, Line, Piece, Tone, fitted, line, pieces_of, rule, wrapped
 from widgets.table import VirtualTable
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
 
 READ_S = 6.0
 """Longest wait for what is opened."""
+
+RENEW_S = 5.0
+"""What is shown is read again so often, where a screen `RENEWS`."""
+
+BEHIND_S = 12.0
+"""Older than that it is stale where it should have been renewed."""
 
 LABEL = 14
 """Cells of a fact's label."""
@@ -85,8 +93,11 @@ TIMELINE: tuple[Column[Entry], ...] = (
         sort=lambda row: row.at, searched=False,
     ),
     Column("kind", "What", cell=lambda row: Piece(row.kind), width=11),
-    Column("text", "", cell=lambda row: Piece(row.what, row.tone), width=20, grow=1),
-    Column("state", "State", cell=lambda row: Piece(row.state, TONES.get(row.state, Tone.DIM)), width=11, priority=2),
+    Column("text", "", cell=lambda row: Piece(row.what, row.tone), width=20, grow=1, most=96),
+    Column(
+        "state", "State", cell=lambda row: Piece(row.state.replace("_", " "), TONES.get(row.state, Tone.DIM)),
+        width=13, priority=2,
+    ),
     Column(
         "took", "Took", cell=lambda row: with_unit(age_text(row.took_s)), width=7, align="right",
         sort=lambda row: row.took_s, searched=False, priority=3,
@@ -97,10 +108,12 @@ TIMELINE: tuple[Column[Entry], ...] = (
 class Loaded(Message):
     """The page was read, or could not be."""
 
-    def __init__(self, page: Page | None, problem: str = "") -> None:
+    def __init__(self, page: Page | None, problem: str = "", *, was_read: bool = False) -> None:
         super().__init__()
         self.page = page
         self.problem = problem
+        self.was_read = was_read
+        """Whether it was tried to read it now; else what is known already is only shown in another way."""
 
 
 class DetailScreen(ConsoleScreen):
@@ -109,6 +122,8 @@ class DetailScreen(ConsoleScreen):
     NAME = "detail"
     CSS_PATH = "detail.tcss"
     DOMAINS: ClassVar[tuple[str, ...]] = ()
+    RENEWS: ClassVar[bool] = False
+    """Whether it is read again by itself; else only when somebody asks for it, and its age tells how long ago."""
 
     def __init__(self, thing_id: str) -> None:
         super().__init__()
@@ -116,6 +131,10 @@ class DetailScreen(ConsoleScreen):
         self.crumbs: tuple[str, ...] = ()
         self._page: Page | None = None
         self._details: Details | None = None
+        self._read_at: float | None = None
+        self._tried_at = time.monotonic()
+        self._is_reading = False
+        self._problem = ""
 
     async def read(self, details: Details) -> Page | None:
         """The page, or None when there is no such thing."""
@@ -142,24 +161,46 @@ class DetailScreen(ConsoleScreen):
         self.query_one("#text-frame").display = False
         self.action_reload()
 
+    def tick(self) -> None:
+        """Read it again when that is due."""
+        super().tick()
+        due = (self.RENEWS or self._problem) and time.monotonic() - self._tried_at >= RENEW_S
+        if due and not self._is_reading and not self.host.paused:
+            self.action_reload()
+
+    def badge(self) -> Badge:
+        """How long ago it was read."""
+        if self._read_at is None:
+            return Badge("none", None, "") if self._problem else Badge("waiting")
+        age = time.monotonic() - self._read_at
+        if self._problem:
+            return Badge("stale", age, self._problem)
+        if self.host.paused:
+            return Badge("paused", age)
+        if not self.RENEWS:
+            return Badge("read", age)
+        return Badge("stale" if age > BEHIND_S else "live", age)
+
     def action_reload(self) -> None:
         """Read it anew."""
+        self._tried_at, self._is_reading = time.monotonic(), True
         self.run_worker(self._load(), exclusive=True, group="detail", exit_on_error=False)
 
     async def _load(self) -> None:
+        page, problem = None, ""
         try:
             async with asyncio.timeout(READ_S):
                 details = await self._connected()
                 if details is None:
-                    self.post_message(Loaded(None, "The database is not known: no system runs here."))
-                    return
-                page = await self.read(details)
+                    problem = "The database is not known: no system runs here."
+                else:
+                    page = await self.read(details)
+                    problem = "" if page else f"There is no such {self.TITLE.lower()} any more."
         except TimeoutError:
-            self.post_message(Loaded(None, f"The database did not answer within {READ_S:.0f} s. ctrl+r tries again."))
+            problem = f"The database did not answer within {READ_S:.0f} s."
         except Exception as error:
-            self.post_message(Loaded(None, f"It cannot be read: {error}. ctrl+r tries again."))
-        else:
-            self.post_message(Loaded(page, "" if page else f"There is no such {self.TITLE.lower()} any more."))
+            problem = f"It cannot be read: {error}"
+        self.post_message(Loaded(page, problem, was_read=True))
 
     async def _connected(self) -> Details | None:
         if self._details is None and (address := self.host.postgres) is not None:
@@ -175,18 +216,29 @@ class DetailScreen(ConsoleScreen):
 
     def on_loaded(self, message: Loaded) -> None:
         """Show the page, or why there is none. A page that was read before stays."""
-        if message.page is None:
-            if self._page is not None:
-                self.host.say(message.problem, severity="error")
-                return
-            self.query_one("#facts", LineView).show([line(Piece(f" ✖ {message.problem}", Tone.CRIT))])
-            return
-        self._page = message.page
-        table = self.query_one(VirtualTable)
-        table.title = message.page.timeline
-        table.set_rows(message.page.entries)
-        self._draw()
+        if message.was_read:
+            self._is_reading, self._problem = False, message.problem
+        self.query_one("#lower").display = message.page is not None or self._page is not None
+        if message.page is not None:
+            if message.was_read:
+                self._read_at = time.monotonic()
+            if message.page != self._page:
+                self._show_page(message.page)
+        elif self._page is None:
+            self.query_one("#facts", LineView).show(
+                [line(Piece(f" ✖ {message.problem}", Tone.CRIT), Piece("  tried again all the time", Tone.DIM))]
+            )
+        self.query_one(ReasonLine).tell(self.badge())
         self._tell_header()
+
+    def _show_page(self, page: Page) -> None:
+        self._page = page
+        table = self.query_one(VirtualTable)
+        table.title = page.timeline
+        table.set_rows(page.entries)
+        if self.focused is None:
+            table.focus()
+        self._draw()
 
     def on_resize(self) -> None:
         """Facts and text are laid out anew."""
@@ -235,8 +287,8 @@ class DetailScreen(ConsoleScreen):
 
 
 def fact_lines(facts: Sequence[tuple[str, Content]], width: int) -> list[Line]:
-    """Labelled facts in one column, two from 76 cells on; a fact without a label takes a whole line."""
-    columns = 2 if width >= 76 else 1
+    """Labelled facts in one column, two from 76 cells on, three from 180; one without a label takes a whole line."""
+    columns = 3 if width >= 180 else 2 if width >= 76 else 1
     cell = width // columns
     lines: list[Line] = []
     row: list[Piece] = []

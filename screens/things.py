@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from backend.domain.phones import masked
+from backend.domain.vocabulary import CallStatus
 from screens.detail import TONES, DetailScreen, Entry, Page
 from screens.moments import day_text, slot_text
 from widgets.figures import DASH, age_text, length_text, money_text, size_text, with_unit
@@ -50,12 +52,19 @@ def hide_numbers(text: str) -> str:
 
 def state_piece(state: str) -> Piece:
     """A state in its tone."""
-    return Piece(state or DASH, TONES.get(state, Tone.TEXT if state else Tone.DIM))
+    return Piece(state.replace("_", " ") or DASH, TONES.get(state, Tone.TEXT if state else Tone.DIM))
 
 
 def text_piece(value: str) -> Piece:
     """A value, or a dim dash for none."""
     return Piece(value or DASH, Tone.TEXT if value else Tone.DIM)
+
+
+def _length_piece(row: CallRow, now: float) -> Piece:
+    """How long a call lasted, or lasts."""
+    if row.status == CallStatus.ONGOING:
+        return Piece(length_text(now - row.started_at), Tone.ACCENT)
+    return text_piece(length_text(row.duration_s))
 
 
 def _call_entry(row: CallRow) -> Entry:
@@ -92,7 +101,7 @@ class CallScreen(DetailScreen):
     """A call: who, how long, what came of it, and everything that happened for it."""
 
     TITLE = "Call"
-    DOMAINS: ClassVar[tuple[str, ...]] = ()
+    RENEWS: ClassVar[bool] = True
 
     async def read(self, details: Details) -> Page | None:
         """The call with its lineage."""
@@ -110,7 +119,7 @@ class CallScreen(DetailScreen):
                 ("Company", text_piece(f"{row.company}  {row.branch}".strip())),
                 ("Called", text_piece(masked(row.to_number))),
                 ("Started", text_piece(day_text(row.started_at))),
-                ("Length", text_piece(length_text(row.duration_s))),
+                ("Length", _length_piece(row, time.time())),
                 ("State", state_piece(row.status)),
                 ("Outcome", state_piece(row.outcome)),
                 ("Mood", text_piece(row.sentiment)),
@@ -130,6 +139,7 @@ class CustomerScreen(DetailScreen):
     """A customer: contact, and one timeline of calls, appointments and call-backs."""
 
     TITLE = "Customer"
+    RENEWS: ClassVar[bool] = True
 
     async def read(self, details: Details) -> Page | None:
         """The customer with the latest of everything."""
@@ -171,6 +181,7 @@ class AppointmentScreen(DetailScreen):
     """An appointment: when, with whom, and the events that made it what it is."""
 
     TITLE = "Appointment"
+    RENEWS: ClassVar[bool] = True
 
     async def read(self, details: Details) -> Page | None:
         """The appointment with its events."""
@@ -237,6 +248,7 @@ class WebhookScreen(DetailScreen):
     """A delivery: what was sent, what became of it."""
 
     TITLE = "Webhook"
+    RENEWS: ClassVar[bool] = True
 
     async def read(self, details: Details) -> Page | None:
         """The delivery with its jobs."""

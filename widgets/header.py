@@ -11,7 +11,7 @@ from widgets.figures import age_text
 from widgets.line_view import LineView
 from widgets.pieces import Line, Piece, Tone, fitted
 
-Liveness = Literal["live", "stale", "paused", "waiting", "none", "timeless"]
+Liveness = Literal["live", "stale", "paused", "waiting", "none", "timeless", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Badge:
     reason: str = ""
 
     def pieces(self) -> tuple[Piece, ...]:
-        """`LIVE 0.4 s`, `STALE 12 s`, `PAUSED 3 m`, `NO DATA`; nothing for what has no age."""
+        """`LIVE 0.4 s`, `STALE 12 s`, `PAUSED 3 m`, `READ 3 m ago`, `NO DATA`; nothing for what has no age."""
         age = "" if self.age_s is None else f" {age_text(self.age_s)}"
         match self.state:
             case "live":
@@ -34,6 +34,8 @@ class Badge:
                 return (Piece(f"PAUSED{age:>6}", Tone.ACCENT),)
             case "timeless":
                 return ()
+            case "read":
+                return (Piece(f"READ{age:>7} ago", Tone.DIM),)
             case "waiting":
                 return (Piece("READING …", Tone.DIM),)
         return (Piece("✖ NO DATA", Tone.CRIT),)

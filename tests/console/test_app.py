@@ -127,7 +127,7 @@ async def test_a_store_that_is_gone_is_told_of_even_while_the_database_helps_out
     async with console(reader) as shown:
         await shown.until_shows("LIVE")
         reader.put(samples.calls_snapshot(), error="Valkey: no answer in time")
-        await shown.until_shows("LIVE", "▲ Valkey: no answer in time  read past it")
+        await shown.until_shows("LIVE", "▲ Valkey: no answer in time  read from the database meanwhile")
 
 
 async def test_no_data_is_not_taken_for_health() -> None:

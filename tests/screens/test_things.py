@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from backend.watch.details import CalendarDetail
-from screens.detail import fact_lines, text_lines
+from pathlib import Path
+
+import pytest
+
+from backend.postgres.address import PostgresAddress
+from backend.watch.details import CalendarDetail, Details
+from screens import detail
+from screens.detail import DetailScreen, Entry, Page, fact_lines, text_lines
 from screens.moments import moment_text, slot_text
 from screens.queues import calendar_lines, intake_line
 from screens.things import calendar_facts, hide_numbers
+from tests.screens.consoles import GivenReader, console
 from tests.watch.well import NOW, queues
 from widgets.pieces import Piece, text_of
 
@@ -18,6 +25,79 @@ def test_facts_stand_in_two_columns_where_there_is_room() -> None:
     assert ("Anna" in wide[0], "+49••••123" in wide[0], wide[1].strip(), "vip" in wide[2]) == (
         True, True, "whole line", True,
     )  # fmt: skip
+
+
+def test_a_wide_screen_has_three_columns_of_facts() -> None:
+    facts = tuple((f"Label {number}", Piece(f"value {number}")) for number in range(6))
+    assert len(fact_lines(facts, 200)) == 2
+
+
+class Scripted(DetailScreen):
+    """A thing of which each reading gives the next page, or fails."""
+
+    TITLE = "Call"
+    RENEWS = True
+    CSS_PATH = str(Path(detail.__file__).with_name("detail.tcss"))
+
+    def __init__(self, *given: Page | Exception | None) -> None:
+        super().__init__("thing")
+        self.given = list(given)
+
+    async def _connected(self) -> Details:
+        return Details(PostgresAddress(host="/nowhere", port=1, database="none", passwords={}))
+
+    async def read(self, details: Details) -> Page | None:
+        """The next of what was given; the last of it again and again."""
+        found = self.given.pop(0) if len(self.given) > 1 else self.given[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def page(*facts: tuple[str, str], entries: tuple[Entry, ...] = ()) -> Page:
+    """A page with these facts."""
+    return Page("Anna", tuple((label, Piece(value)) for label, value in facts), entries)
+
+
+async def test_what_is_open_is_read_again_by_itself_and_tells_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detail, "RENEW_S", 0.1)
+    entry = Entry("one", NOW, "call", "id", "it began", "not_connected")
+    first, second = page(("State", "ongoing"), entries=(entry,)), page(("State", "ended"), entries=(entry,))
+    async with console(GivenReader()) as shown:
+        screen = Scripted(first, OSError("the line is dead"), second)
+        await shown.app.push_screen(screen)
+        await shown.until_shows("AskPro  Anna", "LIVE", "ongoing", "not connected")
+        await shown.until_shows("▲ STALE", "the line is dead", "tried again all the time", "ongoing")
+        await shown.until_shows("LIVE", "ended")
+        assert "the line is dead" not in shown.text
+
+
+async def test_what_cannot_be_read_says_so_instead_of_loading_for_ever_and_comes_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(detail, "RENEW_S", 0.1)
+    async with console(GivenReader()) as shown:
+        screen = Scripted(OSError("the line is dead"))
+        await shown.app.push_screen(screen)
+        await shown.until_shows("✖ NO DATA", "✖ It cannot be read: the line is dead")
+        assert "Loading" not in shown.text
+        screen.given = [page(("State", "ended"))]
+        await shown.until_shows("LIVE", "ended", "Timeline  0")
+
+
+async def test_while_refresh_is_paused_nothing_is_read_again_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detail, "RENEW_S", 0.0)
+    async with console(GivenReader()) as shown:
+        await shown.press("p")
+        screen = Scripted(page(("State", "ongoing")), page(("State", "ended")))
+        await shown.app.push_screen(screen)
+        await shown.until_shows("PAUSED", "ongoing")
+        shown.app._tick()
+        await shown.pilot.pause()
+        assert len(screen.given) == 1
+        assert "ongoing" in shown.text
+        await shown.press("ctrl+r")
+        await shown.until_shows("PAUSED", "ended")
 
 
 def test_phone_numbers_in_long_texts_are_masked() -> None:
