@@ -40,7 +40,10 @@ class OurBooking:
     starts_at: datetime
     takes_place: bool
     has_ended: bool = False
-    """It was completed, or nobody came: what their calendar shows of it does not matter any more."""
+    """It was completed, or nobody came: when their calendar shows it does not matter any more."""
+    is_no_show: bool = False
+    status_at: datetime | None = None
+    """When somebody here last said what became of it; None: never, or their calendar said so last."""
     uid: str | None = None
     """Its booking there."""
     uids: frozenset[str] = frozenset()
@@ -67,6 +70,8 @@ class TheirBooking:
     """The appointment of ours that it names."""
     event_type_id: int | None = None
     updated_at: datetime | None = None
+    is_absent: bool | None = None
+    """Somebody is marked there as not having come; None when nothing is told of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +134,10 @@ def _owner(
 
 def _judge(ours: OurBooking, theirs: Sequence[TheirBooking], now: datetime) -> Finding | None:
     standing = [booking for booking in theirs if booking.takes_place]
-    if any(_in_motion(booking.updated_at, now) for booking in theirs) or ours.has_ended:
+    if any(_in_motion(booking.updated_at, now) for booking in theirs):
         return None
+    if ours.has_ended:
+        return _attendance(ours, standing[0]) if len(standing) == 1 else None
     push = Repair.NONE if ours.is_stuck else Repair.PUSH
     if not ours.takes_place:
         if not standing:
@@ -142,7 +149,7 @@ def _judge(ours: OurBooking, theirs: Sequence[TheirBooking], now: datetime) -> F
     if standing:
         booking = standing[0]
         if booking.starts_at == ours.starts_at:
-            return None
+            return _attendance(ours, booking)
         repair = Repair.FOLD if _is_later(booking, ours) else push
         return Finding(DifferenceKind.TIME_DIFFERS, repair, ours, booking)
     gone = [booking for booking in theirs if booking.replaced_by is None]
@@ -152,6 +159,20 @@ def _judge(ours: OurBooking, theirs: Sequence[TheirBooking], now: datetime) -> F
         # It began, or is over: nothing is written into the past.
         return None
     return Finding(DifferenceKind.MISSING_THERE, push, ours, gone[-1] if gone else None)
+
+
+def _attendance(ours: OurBooking, theirs: TheirBooking) -> Finding | None:
+    """Whether both say the same of who came. Their calendar does not tell when a mark was set: after the beginning."""
+    if theirs.is_absent is None or theirs.is_absent is ours.is_no_show:
+        return None
+    if ours.status_at is None or (theirs.is_absent and not ours.has_ended and ours.status_at <= theirs.starts_at):
+        repair = Repair.FOLD
+    elif ours.is_stuck or (theirs.is_absent and ours.has_ended):
+        # That somebody was there is said here, and that nobody was is said there: one of both is wrong.
+        repair = Repair.NONE
+    else:
+        repair = Repair.PUSH
+    return Finding(DifferenceKind.ATTENDANCE_DIFFERS, repair, ours, theirs)
 
 
 def _is_later(theirs: TheirBooking, ours: OurBooking) -> bool:

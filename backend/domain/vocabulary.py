@@ -431,6 +431,8 @@ class DifferenceKind(StrEnum):
     TIME_DIFFERS = "time_differs"
     CANCELLED_THERE = "cancelled_there"
     CANCELLED_HERE = "cancelled_here"
+    ATTENDANCE_DIFFERS = "attendance_differs"
+    """One side says that nobody came, the other one does not."""
     CONFLICT = "conflict"
     """A booking there whose time is taken here."""
     UNMAPPED = "unmapped"

@@ -49,6 +49,53 @@ LATER = LONG_AGO + timedelta(hours=1)
 JUST_NOW = NOW - timedelta(seconds=30)
 
 
+EARLIER = NOW - timedelta(hours=2)
+"""When something began."""
+
+
+def held(**changes: object) -> list[OurBooking]:
+    """Mine, which began a while ago."""
+    return [mine(starts_at=EARLIER, **changes)]
+
+
+def seen(is_absent: bool | None) -> list[TheirBooking]:
+    """Theirs of the same, and whether somebody is marked there as not having come."""
+    return [theirs(starts_at=EARLIER, is_absent=is_absent)]
+
+
+MISSED: dict[str, object] = {"takes_place": False, "has_ended": True, "is_no_show": True}
+CAME: dict[str, object] = {"takes_place": False, "has_ended": True}
+BEFORE, AFTER = EARLIER - timedelta(hours=1), EARLIER + timedelta(hours=1)
+DIFFERS = DifferenceKind.ATTENDANCE_DIFFERS
+
+
+@pytest.mark.parametrize(
+    ("ours", "there", "expected"),
+    [
+        (held(), seen(False), []),
+        (held(), seen(None), []),
+        (held(**MISSED, status_at=AFTER), seen(True), []),
+        (held(**MISSED, status_at=AFTER), seen(None), []),
+        (held(**MISSED, status_at=AFTER), [], []),
+        (held(**CAME, status_at=AFTER), seen(False), []),
+        (held(**MISSED, status_at=AFTER), seen(False), [(DIFFERS, Repair.PUSH)]),
+        (held(**MISSED, status_at=AFTER, is_stuck=True), seen(False), [(DIFFERS, Repair.NONE)]),
+        (held(**MISSED, status_at=AFTER, is_being_written=True), seen(False), []),
+        # Their calendar had said so itself, and has taken it back.
+        (held(**MISSED), seen(False), [(DIFFERS, Repair.FOLD)]),
+        (held(), seen(True), [(DIFFERS, Repair.FOLD)]),
+        (held(**CAME), seen(True), [(DIFFERS, Repair.FOLD)]),
+        (held(status_at=BEFORE), seen(True), [(DIFFERS, Repair.FOLD)]),
+        (held(status_at=AFTER), seen(True), [(DIFFERS, Repair.PUSH)]),
+        (held(**CAME, status_at=AFTER), seen(True), [(DIFFERS, Repair.NONE)]),
+    ],
+)
+def test_who_came_is_compared_and_the_later_word_counts(
+    ours: list[OurBooking], there: list[TheirBooking], expected: list[tuple[DifferenceKind, Repair]]
+) -> None:
+    assert told(ours, there) == expected
+
+
 @pytest.mark.parametrize(
     ("ours", "there", "expected"),
     [

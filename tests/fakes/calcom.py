@@ -65,6 +65,8 @@ class Booking:
     rescheduled_to: str | None = None
     rescheduled_from: str | None = None
     reason: str | None = None
+    is_absent: bool = False
+    """Its attendee is marked as not having come; the provider's `updatedAt` does not tell of it."""
     updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -93,6 +95,8 @@ class FakeCalcom:
         """While it is, a gateway answers in its place, and sometimes not even that."""
         self.refuses: Callable[[str, Mapping[str, object]], str | None] = lambda endpoint, wish: None
         """Words with which a well-formed request is refused (400), by endpoint and body."""
+        self.forgets_marks = False
+        """Whether it says yes to marks of who did not come, and keeps none."""
         self.bookings: dict[str, Booking] = {}
         self.answers: Counter[str] = Counter()
         """Requests by what became of them: ok, refused, fails, hangs, late, busy, down."""
@@ -110,6 +114,11 @@ class FakeCalcom:
                     "/v2/bookings/{uid}/reschedule", self._endpoint("reschedule", self._reschedule), methods=["POST"]
                 ),
                 Route("/v2/bookings/{uid}/cancel", self._endpoint("cancel", self._cancel), methods=["POST"]),
+                Route(
+                    "/v2/bookings/{uid}/mark-absent",
+                    self._endpoint("mark_absent", self._mark_absent),
+                    methods=["POST"],
+                ),
             ]
         )
 
@@ -236,6 +245,7 @@ class FakeCalcom:
             uid=secrets.token_urlsafe(12),
             starts_at=_moment(wish.get("start")),
             rescheduled_from=old.uid,
+            is_absent=False,
             updated_at=datetime.now(UTC),
         )
         old.status, old.rescheduled_to, old.updated_at = "cancelled", new.uid, datetime.now(UTC)
@@ -248,6 +258,19 @@ class FakeCalcom:
             raise Refusal(400, f"Can't cancel booking with uid={booking.uid} because it has been cancelled already")
         booking.status, booking.updated_at = "cancelled", datetime.now(UTC)
         booking.reason = str(wish.get("cancellationReason") or "")
+        return self._shown(booking)
+
+    def _mark_absent(self, request: Request, wish: Mapping[str, object]) -> object:
+        booking = self._found(request)
+        marks = wish.get("attendees")
+        if not isinstance(marks, list) or not marks or not all(_is_mark(mark) for mark in marks):
+            raise Refusal(400, "attendees must contain at least 1 elements of email and absent")
+        if booking.starts_at > datetime.now(UTC):
+            raise Refusal(403, "Cannot mark no-show before the meeting has started.")
+        for mark in marks:
+            # Whoever is not there is passed over without a word.
+            if mark["email"] == _address(booking) and not self.forgets_marks:
+                booking.is_absent = mark["absent"]
         return self._shown(booking)
 
     def _list(self, request: Request, _wish: Mapping[str, object]) -> object:
@@ -296,7 +319,7 @@ class FakeCalcom:
             "duration": self._length(booking.event_type_id),
             "eventTypeId": booking.event_type_id,
             "eventType": {"id": booking.event_type_id, "slug": "termin"},
-            "attendees": [dict(booking.attendee)],
+            "attendees": [{**booking.attendee, "email": _address(booking), "absent": booking.is_absent}],
             "metadata": dict(booking.metadata),
             "createdAt": _stamp(booking.updated_at),
             "updatedAt": _stamp(booking.updated_at),
@@ -306,6 +329,15 @@ class FakeCalcom:
         if booking.rescheduled_from is not None:
             shown["rescheduledFromUid"] = booking.rescheduled_from
         return shown
+
+
+def _address(booking: Booking) -> str:
+    """Of its attendee: one with nothing but a phone number gets one made up."""
+    return booking.attendee.get("email") or f"{booking.attendee.get('phoneNumber', '').lstrip('+')}@sms.cal.com"
+
+
+def _is_mark(mark: object) -> bool:
+    return isinstance(mark, dict) and isinstance(mark.get("email"), str) and isinstance(mark.get("absent"), bool)
 
 
 async def _given_up() -> Response:

@@ -27,6 +27,16 @@ VERSION_KEY = "appointment_version"
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteAttendee:
+    """Somebody who comes to a booking."""
+
+    email: str = field(repr=False)
+    """What Cal.com knows them by; for somebody with nothing but a phone number it makes one up."""
+    is_absent: bool | None
+    """Whether they are marked as not having come; None when that is not told."""
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteBooking:
     """A booking as Cal.com has it."""
 
@@ -44,6 +54,14 @@ class RemoteBooking:
     updated_at: datetime | None = None
     attendee: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Who comes: `name`, `email`, `phoneNumber`, as far as they are told."""
+    attendees: tuple[RemoteAttendee, ...] = ()
+    """Everybody who comes, as far as an address is told."""
+
+    @property
+    def is_absent(self) -> bool | None:
+        """Whether somebody is marked as not having come; None when nothing is told of that."""
+        told = [attendee.is_absent for attendee in self.attendees if attendee.is_absent is not None]
+        return any(told) if told else None
 
     @property
     def takes_place(self) -> bool:
@@ -73,12 +91,23 @@ def _texts(value: object) -> object:
     return {key: str(item) for key, item in found.items() if isinstance(item, str | int)}
 
 
-def _first(value: object) -> object:
-    return _texts(value[0]) if isinstance(value, list) and value else {}
+def _mappings(value: object) -> object:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _flag(value: object) -> object:
+    return value if isinstance(value, bool) else None
 
 
 Text = Annotated[str | None, BeforeValidator(_text)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+
+
+class _Attendee(Tolerant):
+    name: Text = None
+    email: Text = None
+    phoneNumber: Text = None
+    absent: Annotated[bool | None, BeforeValidator(_flag)] = None
 
 
 class _EventType(Tolerant):
@@ -98,7 +127,7 @@ class _Booking(Tolerant):
     rescheduledFromUid: Text = None
     metadata: Annotated[dict[str, str], BeforeValidator(_texts), Field(default_factory=dict)]
     updatedAt: Moment = None
-    attendees: Annotated[dict[str, str], BeforeValidator(_first), Field(default_factory=dict)]
+    attendees: Annotated[list[_Attendee], BeforeValidator(_mappings), Field(default_factory=list)]
 
 
 class _One(Tolerant):
@@ -142,8 +171,14 @@ def _booking(raw: _Booking) -> RemoteBooking:
         rescheduled_from=raw.rescheduledFromUid,
         metadata=raw.metadata,
         updated_at=None if raw.updatedAt is None else _utc(raw.updatedAt),
-        attendee=raw.attendees,
+        attendee=_person(raw.attendees[0]) if raw.attendees else {},
+        attendees=tuple(RemoteAttendee(one.email, one.absent) for one in raw.attendees if one.email is not None),
     )
+
+
+def _person(raw: _Attendee) -> dict[str, str]:
+    known = {"name": raw.name, "email": raw.email, "phoneNumber": raw.phoneNumber}
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _utc(moment: datetime) -> datetime:

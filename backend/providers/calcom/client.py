@@ -1,4 +1,4 @@
-"""Cal.com's bookings (API v2): make, move, cancel, look up. Every detail of the provider's interface stands here.
+"""Cal.com's bookings (API v2): make, move, cancel, mark, look up. Every detail of the provider's interface stands here.
 
 Each endpoint states its version in `cal-api-version`; without it Cal.com answers in an older form. A move makes a new
 booking with a new uid and leaves the old one cancelled with `rescheduledToUid`. Nothing here is repeated that might
@@ -29,6 +29,7 @@ VERSIONS: Mapping[str, str] = {
     "create": "2024-08-13",
     "reschedule": "2024-08-13",
     "cancel": "2024-08-13",
+    "mark_absent": "2024-08-13",
     "get": "2024-08-13",
     "list": "2024-08-13",
 }
@@ -107,6 +108,15 @@ class CalcomClient:
     async def cancel(self, uid: str, reason: str) -> None:
         """Cancel a booking."""
         await self._call("POST", f"{_path(uid)}/cancel", "cancel", json={"cancellationReason": reason})
+
+    async def mark_absent(self, uid: str, marks: Mapping[str, bool]) -> RemoteBooking:
+        """Say of attendees, by their address there, whether they did not come; the booking as it is then.
+
+        Said again it changes nothing. Cal.com refuses it before the booking begins, and passes over addresses that
+        nobody at the booking has.
+        """
+        wish = {"attendees": [{"email": email, "absent": is_absent} for email, is_absent in marks.items()]}
+        return read_booking(await self._call("POST", f"{_path(uid)}/mark-absent", "mark_absent", json=wish))
 
     async def get(self, uid: str) -> RemoteBooking | None:
         """A booking by its uid; None when there is none."""

@@ -127,7 +127,8 @@ _LINK = """
 """
 
 # What was followed is in step with the calendar already; what is newer here has to be written to the uid of today.
-# What is being asked for right now is for whoever asks to settle.
+# What is being asked for right now is for whoever asks to settle, and what waits to be written still does when the
+# calendar told nothing new.
 _IN_STEP = """
     insert into calendar_sync as known (company_id, appointment_id, state, wanted_version, synced_version, uid,
                                         event_type_id, synced_at)
@@ -139,8 +140,10 @@ _IN_STEP = """
         earlier_uids = case when known.uid is null or known.uid = excluded.uid or known.uid = any (known.earlier_uids)
                             then known.earlier_uids else known.earlier_uids || known.uid end,
         uid = excluded.uid, event_type_id = coalesce(excluded.event_type_id, known.event_type_id),
-        state = case when $5 or known.asked_at is not null then known.state else 'synced' end,
-        synced_version = case when $5 then known.synced_version else excluded.synced_version end,
+        state = case when $5 or known.asked_at is not null or known.state = 'pending' and not $6 then known.state
+                     else 'synced' end,
+        synced_version = case when $5 or known.state = 'pending' and not $6 then known.synced_version
+                              else excluded.synced_version end,
         wanted_version = greatest(known.wanted_version, excluded.wanted_version),
         attempts = 0, last_error = null, synced_at = case when $5 then known.synced_at else now() end
 """
@@ -352,7 +355,9 @@ async def _followed(
     """Keep both calendars in step, or say what is not."""
     await connection.execute(_LINK, company_id, appointment_id, theirs.uid)
     out_of_step = followed.ours_is_newer or followed.difference is not None
-    await connection.execute(_IN_STEP, company_id, appointment_id, theirs.uid, theirs.event_type_id, out_of_step)
+    await connection.execute(
+        _IN_STEP, company_id, appointment_id, theirs.uid, theirs.event_type_id, out_of_step, followed.changed
+    )
     if followed.ours_is_newer:
         await connection.execute(_PUSH, company_id, appointment_id)
     if followed.difference is None:

@@ -43,6 +43,9 @@ _TIME_KINDS = frozenset({"held", "booked", "rescheduled"})
 ENDED = frozenset({AppointmentStatus.IN_PROGRESS, AppointmentStatus.COMPLETED, AppointmentStatus.NO_SHOW})
 """What took place, or should have."""
 
+_OWN_WRITES = frozenset({AppointmentStatus.CANCELLED, AppointmentStatus.NO_SHOW})
+"""What we write into the calendar, so that it may come back from there."""
+
 _TARGET = {
     CalendarStatus.ACCEPTED: AppointmentStatus.CONFIRMED,
     CalendarStatus.COMPLETED: AppointmentStatus.COMPLETED,
@@ -144,9 +147,11 @@ def _wanted_status(theirs: CalendarBooking, said: Said, history: _History, done:
         return None
     if target is history.status:
         return None
-    if target is AppointmentStatus.CANCELLED and tells_nothing_new(
-        history.stays, told_at, lambda stay: stay.status is target
-    ):
+    if target in _OWN_WRITES and tells_nothing_new(history.stays, told_at, lambda stay: stay.status is target):
+        return None
+    was_missed = said.status is CalendarStatus.NO_SHOW and history.status is not AppointmentStatus.NO_SHOW
+    if was_missed and target is AppointmentStatus.COMPLETED:
+        # The mark was taken back here before it was there; that it is over is no news.
         return None
     if history.own_status_at is not None and history.own_status_at > told_at:
         done.ours_is_newer = True

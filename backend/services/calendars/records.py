@@ -25,7 +25,7 @@ _READ = """
            company.name as company_name, company.locale, company.settings -> 'calcom' as rules,
            coalesce(o.calcom_event_type_id, s.calcom_event_type_id) as event_type_id,
            k.wanted_version, k.attempts, coalesce(k.uid, a.provider_booking_uid) as uid, k.asked_for, k.asked_of,
-           clock_timestamp() - k.asked_at as asked_ago
+           clock_timestamp() - k.asked_at as asked_ago, clock_timestamp() as read_at
     from calendar_sync k
     join appointments a on a.company_id = k.company_id and a.id = k.appointment_id
     join companies company on company.id = a.company_id
@@ -112,11 +112,18 @@ class Wanted:
     """Its event type."""
     asked_ago: timedelta | None
     attempts: int
+    read_at: datetime
+    """By the database's clock."""
 
     @property
     def takes_place(self) -> bool:
         """Whether the calendar shows it."""
         return self.status not in NOT_THERE
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether somebody said how it ended; then nothing moves it any more."""
+        return self.status in {AppointmentStatus.COMPLETED, AppointmentStatus.NO_SHOW}
 
 
 async def read_wanted(connection: Connection, company_id: UUID, appointment_id: UUID) -> Wanted | None:

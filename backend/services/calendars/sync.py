@@ -1,5 +1,6 @@
 """Writing one appointment behind to Cal.com: make, move, cancel or leave its booking, so that there is exactly one.
 
+Who did not come is marked there, too.
 The provider has no way to make a call idempotent, so what is known is written down before anything is asked for. When
 an answer got lost, nothing is done until what was asked for must have happened or will not any more; then the booking
 is looked up, by its uid and what replaced it, or by our appointment's id in its metadata. Should there be two after
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from backend.domain.vocabulary import CalendarState, Provider
+from backend.domain.vocabulary import AppointmentStatus, CalendarState, Provider
 from backend.postgres.pools import Connection
 from backend.providers.breaker import BreakerOpen
 from backend.providers.calcom.client import (
@@ -170,8 +171,9 @@ class _Push:
         if present is not None and present.takes_place:
             # One that was booked at Cal.com itself stays with whom it was booked.
             if present.event_type_id == wanted.event_type_id or present.appointment_id is None:
-                if present.starts_at != wanted.starts_at:
+                if present.starts_at != wanted.starts_at and not (wanted.has_ended and wanted.has_begun):
                     present = await self._move(calendar, present)
+                await self._tell_attendance(calendar, present)
                 return Pushed(CalendarState.SYNCED, present.uid)
             await self._cancel(calendar, present, "moved to another person or service")
         if wanted.has_begun:
@@ -226,6 +228,38 @@ class _Push:
             raise
         self.is_asking = False
         return moved
+
+    async def _tell_attendance(self, calendar: CalcomClient, present: RemoteBooking) -> None:
+        """Mark there who did not come, or take the mark back, where the calendar says something else."""
+        is_absent = self.wanted.status is AppointmentStatus.NO_SHOW
+        if is_absent is bool(present.is_absent):
+            return
+        begins_in_s = (present.starts_at - self.wanted.read_at).total_seconds()
+        if begins_in_s > 0:
+            raise CalendarWaits(begins_in_s * self.providers.clock.speed, "Cal.com marks nobody before it begins")
+        marks = self._marks(present, is_absent=is_absent)
+        await self._ask(present.starts_at, present.event_type_id or self.wanted.event_type_id or 0, uid=present.uid)
+        try:
+            told = await calendar.mark_absent(present.uid, marks)
+        except ProviderRefused:
+            # Somebody else may have marked or cancelled it since it was looked at.
+            found = await calendar.get(present.uid)
+            if found is not None and found.takes_place and bool(found.is_absent) is not is_absent:
+                raise
+        else:
+            if told.is_absent is not None and told.is_absent is not is_absent:
+                raise _Impossible("Cal.com took the word on who did not come, and still shows the opposite")
+        self.is_asking = False
+
+    def _marks(self, present: RemoteBooking, *, is_absent: bool) -> dict[str, bool]:
+        """What to say of whom: of who has our attendee's address, else of the first one there."""
+        if not is_absent:
+            return {attendee.email: False for attendee in present.attendees if attendee.is_absent}
+        ours = (self.wanted.attendee_email or self.wanted.rules.attendee_email).casefold()
+        found = [attendee for attendee in present.attendees if attendee.email.casefold() == ours]
+        for attendee in found or present.attendees:
+            return {attendee.email: True}
+        raise _Impossible("Cal.com shows nobody who could be marked as not having come")
 
     async def _cancel(
         self, calendar: CalcomClient, booking: RemoteBooking, reason: str, *, keeps: str | None = None

@@ -55,7 +55,11 @@ _OURS = """
            coalesce(k.earlier_uids, '{}') as earlier_uids, k.asked_at,
            coalesce((select max(e.occurred_at) from appointment_events e
                      where e.company_id = $1 and e.appointment_id = a.id and e.actor not like 'calcom%'),
-                    a.created_at - interval '1 day') as changed_at
+                    a.created_at - interval '1 day') as changed_at,
+           (select case when e.actor not like 'calcom%' then e.occurred_at end
+            from appointment_events e
+            where e.company_id = $1 and e.appointment_id = a.id and e.version > 1 and e.kind <> 'rescheduled'
+            order by e.version desc limit 1) as status_at
     from appointments a
     left join calendar_sync k on k.company_id = a.company_id and k.appointment_id = a.id
     left join services s on s.company_id = a.company_id and s.id = a.service_id
@@ -85,6 +89,7 @@ _COMPARED = (
     DifferenceKind.TIME_DIFFERS,
     DifferenceKind.CANCELLED_HERE,
     DifferenceKind.CANCELLED_THERE,
+    DifferenceKind.ATTENDANCE_DIFFERS,
     DifferenceKind.DOUBLED,
 )
 
@@ -219,8 +224,12 @@ class _Work:
         self, connection: Connection, finding: Finding, booking: RemoteBooking
     ) -> tuple[DifferenceKind, DifferenceAction]:
         """Take in what was never told of a booking, and follow it."""
-        event, body = _event(booking)
-        key = f"reconciled:{self.company_id}:{sha256(body).hexdigest()}"
+        if finding.kind is DifferenceKind.ATTENDANCE_DIFFERS and finding.ours is not None:
+            event, body = _attendance_event(booking, max(self.now, booking.updated_at or self.now))
+            key = f"reconciled:{self.company_id}:{booking.uid}:attendance:{finding.ours.version}"
+        else:
+            event, body = _event(booking)
+            key = f"reconciled:{self.company_id}:{sha256(body).hexdigest()}"
         inbox_id: UUID | None = await connection.fetchval(_TAKE, self.company_id, key, event, booking.uid, body)
         if inbox_id is None:
             return finding.kind, DifferenceAction.REPORTED
@@ -249,6 +258,14 @@ def _event(booking: RemoteBooking) -> tuple[str, bytes]:
     return event, msgspec.json.encode(body, order="deterministic")
 
 
+def _attendance_event(booking: RemoteBooking, told_at: datetime) -> tuple[str, bytes]:
+    """The event that would have told who of a booking did not come, and its body."""
+    marks = [{"email": one.email, "noShow": bool(one.is_absent)} for one in booking.attendees]
+    payload = {"bookingUid": booking.uid, "attendees": marks}
+    event = "BOOKING_NO_SHOW_UPDATED"
+    return event, msgspec.json.encode({"triggerEvent": event, "createdAt": told_at.isoformat(), "payload": payload})
+
+
 def _theirs(booking: RemoteBooking) -> TheirBooking:
     appointment_id: UUID | None = None
     with suppress(ValueError):
@@ -264,6 +281,7 @@ def _theirs(booking: RemoteBooking) -> TheirBooking:
         appointment_id=appointment_id,
         event_type_id=booking.event_type_id,
         updated_at=booking.updated_at,
+        is_absent=booking.is_absent,
     )
 
 
@@ -277,6 +295,8 @@ def _our_booking(row: asyncpg.Record) -> OurBooking:
         takes_place=status in ACTIVE_APPOINTMENT,
         uid=row["provider_booking_uid"] or row["uid"],
         has_ended=status in {AppointmentStatus.COMPLETED, AppointmentStatus.NO_SHOW},
+        is_no_show=status is AppointmentStatus.NO_SHOW,
+        status_at=row["status_at"],
         uids=frozenset(uids),
         is_being_written=row["state"] == CalendarState.PENDING or row["asked_at"] is not None,
         is_stuck=row["state"] == CalendarState.FAILED,
@@ -287,6 +307,18 @@ def _our_booking(row: asyncpg.Record) -> OurBooking:
 def _difference(company_id: UUID, finding: Finding, kind: DifferenceKind, action: DifferenceAction) -> Difference:
     ours, theirs = finding.ours, finding.theirs
     is_booking = ours is None or kind in _STATES.values()
+    said_here: dict[str, object] = {}
+    said_there: dict[str, object] = {}
+    if ours is not None:
+        said_here = {"starts_at": ours.starts_at, "takes_place": ours.takes_place}
+    if theirs is not None:
+        said_there = {
+            "starts_at": theirs.starts_at,
+            "takes_place": theirs.takes_place,
+            "event_type_id": theirs.event_type_id,
+        }
+    if kind is DifferenceKind.ATTENDANCE_DIFFERS and ours is not None and theirs is not None:
+        said_here["no_show"], said_there["no_show"] = ours.is_no_show, theirs.is_absent
     return Difference(
         provider=Provider.CALCOM,
         kind=kind,
@@ -294,8 +326,6 @@ def _difference(company_id: UUID, finding: Finding, kind: DifferenceKind, action
         company_id=company_id,
         action=action,
         appointment_id=None if ours is None else ours.appointment_id,
-        ours={} if ours is None else {"starts_at": ours.starts_at, "takes_place": ours.takes_place},
-        theirs={}
-        if theirs is None
-        else {"starts_at": theirs.starts_at, "takes_place": theirs.takes_place, "event_type_id": theirs.event_type_id},
+        ours=said_here,
+        theirs=said_there,
     )
