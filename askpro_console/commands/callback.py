@@ -46,7 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--company", metavar="SLUG", help="of this company only")
     listing.add_argument("--overdue", action="store_true", help="only what should have been settled by now")
     listing.add_argument("--all", action="store_true", help="settled ones, too")
-    listing.add_argument("--reveal", action="store_true", help="whole phone numbers")
+    listing.add_argument("--reveal", action="store_true", help="whole phone numbers; needs --reason, and is recorded")
+    listing.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
     done = verbs.add_parser("done", help="the customer was called")
     drop = verbs.add_parser("drop", help="nobody needs to call any more")
     for verb in (done, drop):
@@ -77,6 +78,10 @@ def _list(system: System, args: argparse.Namespace) -> int:
 
     if args.overdue and args.all:
         raise WrongUsage("--overdue and --all contradict each other: what is settled is not overdue.")
+    if args.reveal and not args.reason.strip():
+        raise WrongUsage("Whole phone numbers are shown for a reason.", "Add --reason and say why in a few words.")
+    if args.reason and not args.reveal:
+        raise WrongUsage("--reason means nothing without --reveal.", "Masked numbers need none.")
     now = datetime.now(UTC)
     states = tuple(CallbackState) if args.all else (CallbackState.OPEN,)
     lines = _with_database(
@@ -84,7 +89,9 @@ def _list(system: System, args: argparse.Namespace) -> int:
         Role.CONSOLE,
         lambda connection: list_callbacks(connection, now, company=args.company, states=states, overdue=args.overdue),
     )
-    if not args.reveal:
+    if args.reveal:
+        _record_reveal(system, lines, args.reason)
+    else:
         lines = [msgspec.structs.replace(line, phone=masked(line.phone)) for line in lines]
     if args.json:
         print_json(lines)
@@ -93,6 +100,16 @@ def _list(system: System, args: argparse.Namespace) -> int:
     else:
         _print(lines, now)
     return 0
+
+
+def _record_reveal(system: System, lines: Sequence[CallbackLine], reason: str) -> None:
+    """Recorded before anything is shown. Raises Refused."""
+    from backend.postgres.address import Role
+    from backend.services.callbacks.revealing import record_reveal
+    from backend.services.operating.audit import By
+
+    by = By(operator_name(), system.node)
+    _with_database(system, Role.WORKER, lambda connection: record_reveal(connection, by, lines, reason=reason))
 
 
 def _print(lines: Sequence[CallbackLine], now: datetime) -> None:

@@ -51,9 +51,31 @@ async def test_what_is_due_first_stands_first_and_numbers_are_masked(askpro: She
     assert "1 h overdue" in lines[1]
     assert "open, urgent" in lines[2]
     assert "+49••••678" in lines[1]
-    assert "+4917012345678" in await askpro("callback", "ls", "--reveal")
     assert [line["name"] for line in await listed(askpro, "--overdue")] == ["Eva"]
     assert await listed(askpro, "--company", "salon-anders") == []
+
+
+@pytest.mark.usefixtures("setup")
+async def test_whole_numbers_are_shown_for_a_reason_that_is_kept_without_them(
+    askpro: Shell, open_connection: OpenConnection
+) -> None:
+    console = await open_connection(Role.CONSOLE)
+    await askpro("callback", "ls", "--all")
+    for reason in ((), ("--reason", "  ")):
+        assert "for a reason" in await askpro("callback", "ls", "--reveal", *reason, code=2)
+    assert "without --reveal" in await askpro("callback", "ls", "--reason", "x", code=2)
+    assert await console.fetchval("select count(*) from audit_log") == 0
+    assert (await askpro("callback", "ls", "--reveal", "--reason", "ticket\n 7")).count("+4917012345678") == 2
+    (line,) = await listed(askpro, "--overdue", "--reveal", "--reason", "calling back")
+    assert line["phone"] == "+4917012345678"
+    assert await listed(askpro, "--company", "nobody", "--reveal", "--reason", "nothing to show") == []
+    kept = await console.fetch("select actor, action, subject, reason, detail::text from audit_log order by id")
+    assert [tuple(row)[:4] for row in kept] == [
+        (getpass.getuser(), "callback.reveal", "2 callbacks", "ticket 7"),
+        (getpass.getuser(), "callback.reveal", f"callback {line['id']}", "calling back"),
+    ]
+    assert json.loads(kept[1]["detail"]) == {"callbacks": [line["id"]], "companies": {SALON.slug: 1}}
+    assert not any("12345678" in row["detail"] for row in kept)
 
 
 @pytest.mark.parametrize(("verb", "state"), [("done", "done"), ("drop", "dropped")])
