@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.message import Message
 from textual.widget import Widget
+from textual.worker import Worker
 
 from screens.base import ConsoleScreen
 from screens.forms import Form, choice, fact, told
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST = 5_000
 """Entries that the list keeps; the filter looks through these."""
+
+EMPTY = "Nothing was done by hand yet. Retries, pauses, moves, reveals and the like are written down here."
 
 LOOK_TICKS = 3
 """Seconds between two looks for what is new."""
@@ -67,7 +70,13 @@ class Read(Message):
     """A page was read, or could not be."""
 
     def __init__(
-        self, entries: tuple[AuditEntry, ...], problem: str = "", *, is_older: bool = False, is_last: bool = False
+        self,
+        entries: tuple[AuditEntry, ...],
+        problem: str = "",
+        *,
+        is_older: bool = False,
+        is_last: bool = False,
+        is_apart: bool = False,
     ) -> None:
         super().__init__()
         self.entries = entries
@@ -76,6 +85,8 @@ class Read(Message):
         """Whether they are from before those that are known."""
         self.is_last = is_last
         """Whether there is nothing older."""
+        self.is_apart = is_apart
+        """Whether there are more between them and those that are known."""
 
 
 class AuditScreen(ConsoleScreen):
@@ -92,6 +103,8 @@ class AuditScreen(ConsoleScreen):
         self._ticks = 0
         self._link: Link | None = None
         self._problem = ""
+        self._reading: Worker[None] | None = None
+        self._reading_older: Worker[None] | None = None
 
     def body(self) -> Iterable[Widget]:
         """The list."""
@@ -100,7 +113,7 @@ class AuditScreen(ConsoleScreen):
             key=lambda row: f"{row.id}",
             title="What was done by hand, newest first",
             nouns=("entry", "entries"),
-            empty="Nothing was done by hand yet. Retries, pauses, moves, reveals and the like are written down here.",
+            empty=EMPTY,
             sorting=Sorting("at", descending=True),
         )
 
@@ -116,64 +129,95 @@ class AuditScreen(ConsoleScreen):
             await self._link.aclose()
 
     def tick(self) -> None:
-        """Look for what is new now and then."""
+        """Look for what is new now and then; a look that takes longer than that is waited for."""
         super().tick()
         self._ticks += 1
-        if self._ticks % LOOK_TICKS == 0 and not self.host.paused and self.is_attached:
+        is_reading = self._reading is not None and not self._reading.is_finished
+        if self._ticks % LOOK_TICKS == 0 and not self.host.paused and not is_reading:
             self.action_reload()
 
     def action_reload(self) -> None:
         """Read the newest entries."""
-        self.run_worker(self._load(None), exclusive=True, group="newest", exit_on_error=False)
+        self._reading = self.run_worker(self._load_new(), exclusive=True, group="newest", exit_on_error=False)
 
     def on_virtual_table_highlighted(self, event: VirtualTable.Highlighted) -> None:
         """On the last row: read what is older."""
         table = event.table
-        if self._is_whole or not self._entries or len(self._entries) >= MOST:
+        is_reading = self._reading_older is not None and not self._reading_older.is_finished
+        if is_reading or self._is_whole or not self._entries or len(self._entries) >= MOST:
             return
         if table.book.index(f"{event.row.id}") == len(table.book) - 1:  # type: ignore[attr-defined]  # rows are entries
-            oldest = min(self._entries)
-            self.run_worker(self._load(oldest), exclusive=True, group="older", exit_on_error=False)
+            older = self._load_older(min(self._entries))
+            self._reading_older = self.run_worker(older, exclusive=True, group="older", exit_on_error=False)
 
-    def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
+    async def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """All particulars of an entry."""
-        self.app.push_screen(EntryDialog(event.row))  # type: ignore[arg-type]  # rows are entries
+        await self.app.push_screen(EntryDialog(event.row))  # type: ignore[arg-type]  # rows are entries
 
     def on_read(self, message: Read) -> None:
         """Show them with those that are known."""
         table = self.query_one(VirtualTable)
         if message.problem:
-            if message.problem != self._problem:
+            if message.problem != self._problem and self._entries:
                 self.host.say(message.problem, severity="error")
             self._problem = message.problem
-            table.note("▲ not read anew")
-            if not self._entries:
-                table.empty_text = message.problem
+            if self._entries:
+                table.note("▲ not read anew")
+            else:
+                table.empty_text = f"✖ {message.problem}"
                 table.set_rows(())
             return
         self._problem = ""
         table.note("")
+        table.empty_text = EMPTY
+        if message.is_apart:
+            # What is known goes, so that the list has no hole; it comes again when somebody goes down to it.
+            self._entries, self._is_whole = {}, False
         self._is_whole = self._is_whole or message.is_last
         new = [entry for entry in message.entries if entry.id not in self._entries]
         self._entries |= {entry.id: entry for entry in new}
+        if len(self._entries) > MOST:
+            self._entries = {each: self._entries[each] for each in sorted(self._entries)[-MOST:]}
+            self._is_whole = False
         if new or not self._entries:
             # Older entries were asked for by going down to them; newer ones wait while somebody reads.
             table.set_rows(tuple(self._entries.values()), at_once=message.is_older)
 
-    async def _load(self, before: int | None) -> None:
-        assert self._link is not None
+    async def _load_new(self) -> None:
+        """The newest entries, page by page down to those that are known."""
+        known = frozenset(self._entries)
+        entries: tuple[AuditEntry, ...] = ()
         try:
-            audit_log = await module("backend.watch.audit_log")
-
-            async def read(connection: Connection) -> tuple[AuditEntry, ...]:
-                entries: tuple[AuditEntry, ...] = await audit_log.audit_entries(connection, before=before)
-                return entries
-
-            entries = await self._link.run(read)
+            while True:
+                page, is_last = await self._page(entries[-1].id if entries else None)
+                entries += page
+                meets = is_last or not known.isdisjoint(entry.id for entry in page)
+                if meets or not known or len(entries) >= MOST:
+                    break
         except NotDone as problem:
             self.post_message(Read((), f"The record cannot be read: {problem}"))
         else:
-            self.post_message(Read(entries, is_older=before is not None, is_last=len(entries) < audit_log.PAGE))
+            self.post_message(Read(entries, is_last=is_last, is_apart=bool(known) and not meets))
+
+    async def _load_older(self, before: int) -> None:
+        try:
+            entries, is_last = await self._page(before)
+        except NotDone as problem:
+            self.post_message(Read((), f"The record cannot be read: {problem}"))
+        else:
+            self.post_message(Read(entries, is_older=True, is_last=is_last))
+
+    async def _page(self, before: int | None) -> tuple[tuple[AuditEntry, ...], bool]:
+        """The entries before one, newest first, and whether there is nothing older. Raises NotDone."""
+        assert self._link is not None
+        audit_log = await module("backend.watch.audit_log")
+
+        async def read(connection: Connection) -> tuple[AuditEntry, ...]:
+            entries: tuple[AuditEntry, ...] = await audit_log.audit_entries(connection, before=before)
+            return entries
+
+        entries = await self._link.run(read)
+        return entries, len(entries) < audit_log.PAGE
 
 
 class EntryDialog(Form[None]):

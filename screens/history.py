@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.containers import Container
 from textual.message import Message
 from textual.widget import Widget
+from textual.worker import Worker
 
 from screens.base import ConsoleScreen
 from screens.history_lines import COLUMNS, HistoryRow, Picture, Span, chart_lines
@@ -34,6 +35,8 @@ RENEW_S = 30.0
 """The picture is read anew so often: counts come by the minute."""
 
 EVERYTHING = "all queues"
+
+EMPTY = "Nothing has been counted yet: figures come a minute after the first job."
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class HistoryScreen(ConsoleScreen):
         self._known: dict[Asked, History] = {}
         self._problem = ""
         self._read_at = float("-inf")
+        self._reading: Worker[None] | None = None
         self._link: Link | None = None
 
     def body(self) -> Iterable[Widget]:
@@ -99,7 +103,7 @@ class HistoryScreen(ConsoleScreen):
                 key=lambda row: row.key,
                 title=f"Queues and job types, {SPANS[self._span].title}",
                 nouns=("line", "lines"),
-                empty="Nothing has been counted yet: figures come a minute after the first job.",
+                empty=EMPTY,
             )
 
     def on_mount(self) -> None:
@@ -118,9 +122,10 @@ class HistoryScreen(ConsoleScreen):
         self._draw()
 
     def tick(self) -> None:
-        """Read anew now and then."""
+        """Read anew now and then, after what is being read has come."""
         super().tick()
-        if not self.host.paused and time.monotonic() - self._read_at > RENEW_S:
+        is_reading = self._reading is not None and not self._reading.is_finished
+        if not self.host.paused and not is_reading and time.monotonic() - self._read_at > RENEW_S:
             self.action_reload()
 
     def title_parts(self) -> tuple[tuple[str, ...], str]:
@@ -130,7 +135,7 @@ class HistoryScreen(ConsoleScreen):
     def action_reload(self) -> None:
         """Read everything anew."""
         self._read_at = time.monotonic()
-        self.run_worker(self._read_list(), exclusive=True, group="history", exit_on_error=False)
+        self._reading = self.run_worker(self._read_list(), exclusive=True, group="history", exit_on_error=False)
 
     def action_hour(self) -> None:
         """The last hour."""
@@ -157,6 +162,7 @@ class HistoryScreen(ConsoleScreen):
         self._known = {Asked(message.span, EVERYTHING): message.whole}
         table = self.query_one(VirtualTable)
         table.title = f"Queues and job types, {SPANS[self._span].title}"
+        table.empty_text = EMPTY
         table.set_rows(message.rows)
         if self._first:
             table.go_to(self._first)
@@ -178,6 +184,10 @@ class HistoryScreen(ConsoleScreen):
 
     def on_unread(self, message: Unread) -> None:
         """What is shown stays; why it is not newer stands above it."""
+        table = self.query_one(VirtualTable)
+        if not table.book.total:
+            table.empty_text = "✖ There are no figures to list."
+            table.set_rows(())
         self._problem = message.problem
         self._draw()
 

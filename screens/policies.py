@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BUILT_IN = "built in"
 
+EMPTY = "No worker lives that could tell what it works by. `askpro queue policies` tells what is set here."
+
 MEANINGS = {
     "concurrency": "jobs at once of one worker",
     "batch": "jobs claimed in one round trip",
@@ -107,7 +109,7 @@ class PoliciesScreen(ConsoleScreen):
             key=lambda row: f"{row.subject} {row.name} {row.node}",
             title="Policies in force",
             nouns=("value", "values"),
-            empty="No worker lives that could tell what it works by. `askpro queue policies` tells what is set here.",
+            empty=EMPTY,
         )
         yield LineView(id="means", classes="body")
 
@@ -128,12 +130,16 @@ class PoliciesScreen(ConsoleScreen):
 
     def on_policies_read(self, message: PoliciesRead) -> None:
         """Show them; what was read before stays when they cannot be had."""
-        if message.problem:
-            self.query_one("#means", LineView).show([line(Piece(f" ✖ {message.problem}", Tone.CRIT))])
+        table, below = self.query_one(VirtualTable), self.query_one("#means", LineView)
+        if message.problem and table.book.total:
+            below.show([line(Piece(f" ✖ {message.problem}", Tone.CRIT))])
             return
-        self.query_one(VirtualTable).set_rows(message.rows)
-        if not message.rows:
-            self.query_one("#means", LineView).show([line()])
+        table.empty_text = f"✖ {message.problem}" if message.problem else EMPTY
+        table.set_rows(message.rows)
+        if message.problem or not message.rows:
+            below.show([line()])
+        elif isinstance(table.cursor_row, type(message.rows[0])):
+            below.show([line(*meaning(table.cursor_row))])
 
     def on_virtual_table_highlighted(self, event: VirtualTable.Highlighted) -> None:
         """What the value under the cursor means, and where to set it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.message import Message
 from textual.widget import Widget
+from textual.worker import Worker
 
 from backend.domain.vocabulary import PauseKind
 from backend.watch.snapshots import PauseRow
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 RENEW_S = 5.0
 """It is read anew so often."""
+
+EMPTY = "Nothing comes round by itself."
 
 LATE_S = 120.0
 """What was due for so long and does not wait was left out: the publisher stands still."""
@@ -135,6 +138,7 @@ class ScheduleScreen(ConsoleScreen):
         super().__init__()
         self._link: Link | None = None
         self._read_at = float("-inf")
+        self._reading: Worker[None] | None = None
         self._problem = ""
 
     def body(self) -> Iterable[Widget]:
@@ -144,7 +148,7 @@ class ScheduleScreen(ConsoleScreen):
             key=lambda row: row.entrypoint,
             title="Comes round by itself",
             nouns=("job type", "job types"),
-            empty="Nothing comes round by itself.",
+            empty=EMPTY,
         )
         yield LineView(id="runs", classes="body")
 
@@ -164,21 +168,29 @@ class ScheduleScreen(ConsoleScreen):
         self._draw()
 
     def tick(self) -> None:
-        """Read anew now and then."""
+        """Read anew now and then, after what is being read has come."""
         super().tick()
-        if not self.host.paused and time.monotonic() - self._read_at > RENEW_S:
+        is_reading = self._reading is not None and not self._reading.is_finished
+        if not self.host.paused and not is_reading and time.monotonic() - self._read_at > RENEW_S:
             self.action_reload()
 
     def action_reload(self) -> None:
         """Read it anew."""
         self._read_at = time.monotonic()
-        self.run_worker(self._read(), exclusive=True, group="schedule", exit_on_error=False)
+        self._reading = self.run_worker(self._read(), exclusive=True, group="schedule", exit_on_error=False)
 
     def on_schedule_read(self, message: ScheduleRead) -> None:
         """Show it; what was read before stays when it cannot be had."""
-        self._problem = message.problem
-        if not message.problem:
-            self.query_one(VirtualTable).set_rows(message.rows)
+        table = self.query_one(VirtualTable)
+        if message.problem and not table.book.total:
+            self._problem = ""
+            table.empty_text = f"✖ {message.problem}"
+            table.set_rows(())
+        elif message.problem:
+            self._problem = message.problem
+        else:
+            self._problem, table.empty_text = "", EMPTY
+            table.set_rows(message.rows)
         self._draw()
         self.refresh_hints()
 

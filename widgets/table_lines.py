@@ -103,7 +103,8 @@ def empty_lines(book: RowBook[Row], nouns: tuple[str, str], empty: str, width: i
         text, hint = f"No {nouns[0]} matches.", "esc shows all again"
     else:
         text = empty or f"No {nouns[1]}."
-    lines = [Line(), line(Piece("  "), fitted(Piece(text, Tone.DIM), max(1, width - 4)))]
+    tone = Tone.CRIT if text.startswith("✖") else Tone.DIM
+    lines = [Line(), line(Piece("  "), fitted(Piece(text, tone), max(1, width - 4)))]
     if hint:
-        lines.append(line(Piece(f"  {hint}", Tone.FAINT)))
+        lines.append(line(Piece(f"  {hint}", Tone.DIM)))
     return lines

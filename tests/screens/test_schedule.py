@@ -6,16 +6,17 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 
 from backend.postgres.address import PostgresAddress, Role
 from backend.queue.policies import BUILT_IN, PolicyLine
 from backend.queue.policies_in_force import PolicyInForce
 from backend.queue.schedule import ScheduledRun, SchedulePause, ScheduleRow
 from screens.policies import MEANINGS, meaning, source_tone
-from screens.schedule import COLUMNS, run_lines
+from screens.schedule import COLUMNS, ScheduleScreen, run_lines
 from tests.databases import OpenConnection
 from tests.screens.consoles import GivenReader, console
-from tests.screens.held_console import DatabaseStack, value
+from tests.screens.held_console import DatabaseStack, held_console, value
 from tests.screens.queue_samples import NOW, well
 from widgets.pieces import Tone, text_of
 
@@ -79,6 +80,36 @@ async def test_it_is_run_now_and_paused_as_asked(database: PostgresAddress) -> N
         await look.until_gone("▲ paused by anna")
     done = "select array_agg(action order by id) from audit_log where actor = 'anna'"
     assert await value(database, done) == ["schedule.run", "schedule.pause", "schedule.resume"]
+
+
+async def test_a_slow_database_is_waited_for_instead_of_being_asked_anew(
+    database: PostgresAddress, open_connection: OpenConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("screens.schedule.RENEW_S", 0.0)
+    migrator = await open_connection(Role.MIGRATE)
+    held_up = migrator.transaction()
+    await held_up.start()
+    await migrator.execute("set local role askpro_owner")
+    await migrator.execute("lock table job_runs in access exclusive mode")
+    screen = ScheduleScreen()
+    async with held_console(database, screen) as look:
+        reading = {each for each in look.app.workers if each.group == "schedule"}
+        assert len(reading) == 1
+        screen.tick()
+        screen.tick()
+        assert {each for each in look.app.workers if each.group == "schedule"} == reading
+        await held_up.rollback()
+        await look.until_shows("default.release_holds")
+
+
+@pytest.mark.parametrize("word", ["schedule", "policies"])
+async def test_a_first_read_that_fails_says_why_instead_of_that_there_is_nothing(word: str) -> None:
+    async with console(GivenReader(well()), first="queues") as look:
+        await look.until_shows("● works")
+        await look.press("colon", *word, "enter")
+        await look.until_shows("✖ The database is not known: no system runs here.")
+        assert "Nothing comes round" not in look.text
+        assert "No worker lives" not in look.text
 
 
 async def test_policies_tell_where_each_value_comes_from(
