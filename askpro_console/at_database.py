@@ -17,15 +17,22 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-async def reaching(work: Awaitable[Result]) -> Result:
+async def reaching(work: Awaitable[Result], hint: str = "`askpro status` shows it.") -> Result:
     """`work`, with the database's refusals as sentences. Raises Refused, whose cause is the database's error."""
     from backend.postgres.pools import DATABASE_ERRORS
 
     try:
         return await work
     except DATABASE_ERRORS as wrong:
-        reason = str(wrong) or type(wrong).__name__
-        raise Refused(f"The database cannot be reached or refuses: {reason}.", "`askpro status` shows it.") from wrong
+        silent = "no answer in time" if isinstance(wrong, TimeoutError) else type(wrong).__name__
+        raise Refused(f"The database cannot be reached or refuses: {str(wrong) or silent}.", hint) from wrong
+
+
+def where_to_look(system: System) -> str:
+    """What shows more when the database does not answer: a node that joined only knows how it stands itself."""
+    if system.join is None:
+        return "`askpro status` shows it."
+    return f"It is another system's, at {system.join.where}: `askpro status` there, `askpro doctor` here."
 
 
 async def in_transaction(connection: Connection, work: Callable[[], Awaitable[Result]], *, keep: bool) -> Result:
@@ -67,4 +74,4 @@ def with_database(
         finally:
             await connection.close(timeout=2)
 
-    return asyncio.run(reaching(connected()))
+    return asyncio.run(reaching(connected(), where_to_look(system)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from askpro_console.at_database import with_database
+from askpro_console.at_database import where_to_look, with_database
 from askpro_console.commands.status import span
 from askpro_console.operator_name import operator_name
 from askpro_console.printed import agree, print_json, print_table
@@ -133,7 +133,7 @@ def _row(node: NodeRow, fleet: FleetSnapshot) -> tuple[str, ...]:
         f"{node.load_1m:.1f}/{node.cores}",
         f"{node.memory_used_bytes / 2**30:.1f}/{node.memory_total_bytes / 2**30:.0f} G",
         f"{sum(worker.busy for worker in live)}/{sum(worker.concurrency for worker in live)}",
-        f"{ready}/{len(node.processes)}",
+        f"{ready}/{len(node.processes)}" if node.state.value == "up" else "-",
         span(time.time() - node.started_at) if node.started_at else "-",
         node.home or "-",
     )
@@ -192,7 +192,7 @@ def _fleet(system: System) -> FleetSnapshot:
     try:
         return asyncio.run(collected())
     except CollectionFailed as failed:
-        raise Refused(f"The database does not answer: {failed}.", "`askpro status` shows it.") from failed
+        raise Refused(f"The database does not answer: {failed}.", where_to_look(system)) from failed
 
 
 # Inviting -----------------------------------------------------------------------------------------------------------
@@ -290,12 +290,13 @@ def _drain(system: System, args: argparse.Namespace) -> int:
         f"{args.node} takes no more jobs; `askpro node resume {args.node}` lets it again.",
     )
     if told.is_dry_run or not args.wait:
-        return _tell(told, args)
+        return _tell(_with_standing(system, told), args)
     end = time.monotonic() + args.wait
     while True:
         busy = _in_work(_fleet(system), args.node)
         if busy == 0:
-            return _tell(msgspec.structs.replace(told, done=f"{args.node} is drained: nothing is in work there."), args)
+            done = f"{args.node} is drained: nothing is in work there."
+            return _tell(_with_standing(system, msgspec.structs.replace(told, done=done)), args)
         if time.monotonic() > end:
             left = f"{busy} jobs are still in work" if busy else "The workers have not said yet that nothing is in work"
             raise Refused(f"{left} on {args.node}.", "It stays drained; they may take longer.")
@@ -326,7 +327,20 @@ def _resume(system: System, args: argparse.Namespace) -> int:
         lambda connection, by: resume(connection, by, PauseKind.NODE, args.node, ramp_s=args.ramp, reason=args.reason),
         f"{args.node} takes jobs again.",
     )
-    return _tell(told, args)
+    return _tell(_with_standing(system, told), args)
+
+
+def _with_standing(system: System, told: Told) -> Told:
+    """With what is to be known when the node does not work: what was said holds once it is back."""
+    if told.is_dry_run:
+        return told
+    node = next((node for node in _fleet(system).nodes if node.node == told.node), None)
+    if node is not None and node.state.value == "up":
+        return told
+    why = "does not run"
+    if node is not None and node.state.value == "vanished":
+        why = f"has not been heard of for {span(node.silent_s)}"
+    return msgspec.structs.replace(told, done=f"{told.done} It {why} now: that holds when it is back.")
 
 
 def _restart(system: System, args: argparse.Namespace) -> int:
@@ -358,8 +372,10 @@ def _order(system: System, args: argparse.Namespace, action: str, question: str)
     detail = ended.detail if ended is not None else ""
     if state is not OrderState.DONE:
         raise Refused(f"{args.node} did not do it: {detail or state}.")
-    what = args.process or "the node"
-    done = f"{what} on {args.node} drains and starts afresh." if action == "restart" else f"{args.node} stops."
+    done = f"{args.node} stops."
+    if action == "restart":
+        what = f"{args.process} drains and starts" if args.process else "All processes of its own drain and start"
+        done = f"{args.node}: {what} afresh."
     return _tell(msgspec.structs.replace(told, done=done, order=number, state=state.value), args)
 
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rich.cells import cell_len, set_cell_size
 
+from backend.domain.vocabulary import NodeState
 from backend.watch.plain_text import masked_phone, plain
 from backend.watch.queue_said import said
 from backend.watch.reader import Reading
@@ -278,7 +279,9 @@ def fleet(snapshot: FleetSnapshot, rows: int) -> list[str]:
         [
             (
                 node.node,
-                f"drained by {plain(node.drained_by, 20)}" if node.drained_by else node.state.value,
+                f"drained by {plain(node.drained_by, 20)}"
+                if node.drained_by and node.state not in {NodeState.LEFT, NodeState.VANISHED}
+                else node.state.value,
                 node.version,
                 ratio(node.cpu_ratio),
                 f"{node.load_1m:.1f}/{node.cores}",

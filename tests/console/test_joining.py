@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from askpro_console.at_database import where_to_look
 from askpro_console.joining import accept
 from askpro_console.refusal import Refused
 from askpro_console.secrets import Place
@@ -152,6 +153,7 @@ def test_a_node_keeps_secrets_sealed_and_addresses_apart(tmp_path: Path, capsys:
     joined = System.load(home)
     assert joined.join == JOIN
     assert joined.passwords() == JOIN.passwords
+    assert "at db.internal:5432: `askpro status` there" in where_to_look(joined)
     # What a node keeps may be damaged; it says so with the way out.
     node.layout.join_file.write_bytes(kept[:100])
     with pytest.raises(JoinWrong, match="cut off") as wrong:

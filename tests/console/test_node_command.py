@@ -69,6 +69,13 @@ async def test_nodes_are_listed_and_told_and_nothing_is_done_on_a_dry_run(
         assert "a whole number such as 20, or `auto`" in answer
         assert len(answer) < 200
     assert "has not been heard of" in await askpro("restart", "node-3", "--yes", code=1)
+    # What is said of a machine that is gone holds when it is back, and nobody is told that it works.
+    assert "has not been heard of for 1h 30m now" in await askpro("drain", "node-3", "--yes")
+    assert "has not been heard of for 1h 30m now" in await askpro("resume", "node-3", "--yes")
+    for verb in ("restart", "stop", "forget"):
+        assert "Did you mean node-2?" in await askpro(verb, "node-22", "--yes", code=1)
+    for wrong in ("-1", "1.5", "nan", "999999"):
+        assert "no number of seconds" in await askpro("drain", "node-2", f"--wait={wrong}", "--yes", code=2)
     assert "holds the database" in await askpro("stop", "node-1", "--yes", code=1)
     await askpro("forget", "node-3", "--yes")
     assert "node-3" not in await askpro("ls")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from backend.domain.vocabulary import NodeOrder, OrderState
 from backend.postgres.pools import Connection
-from backend.services.fleet.registry import VANISHED_S
+from backend.services.fleet.registry import VANISHED_S, not_registered
 from backend.services.operating.audit import By, kept_reason, record
 from backend.services.operating.refusals import NotPossible
 
@@ -67,7 +67,7 @@ async def order(connection: Connection, by: By, node: str, process: str, action:
     """
     row = await connection.fetchrow(_NODE, node)
     if row is None:
-        raise NotPossible(f"There is no node {node}.", "`askpro node ls` lists them.")
+        raise await not_registered(connection, node)
     if row["has_left"]:
         raise NotPossible(f"{node} does not run.", "Start it there with `askpro serve` or `askpro up`.")
     if row["silent_s"] > VANISHED_S:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from backend.postgres.pools import Connection
 from backend.services.operating.audit import By, record
 from backend.services.operating.refusals import NotPossible
+from backend.services.operating.subjects import known_node
 
 BEAT_S = 2.0
 """A node tells of itself so often."""
 
 VANISHED_S = 6.0
 """A node that has been silent for so long has vanished: three beats missed. Told on within 10 s, the look included."""
-
 
 GRACE_S = 10.0
 """A publisher that ends in good order while its node goes on is not missed for so long."""
@@ -113,11 +113,17 @@ async def forget(connection: Connection, by: By, node: str, *, reason: str = "")
     """Strike a node that does not work any more off the register. Recorded. Raises NotPossible."""
     row = await connection.fetchrow(_STANDING, node, VANISHED_S)
     if row is None:
-        raise NotPossible(f"There is no node {node}.", "`askpro node ls` lists them.")
+        raise await not_registered(connection, node)
     if row["works"]:
         raise NotPossible(f"{node} works: it would be back in a moment.", "`askpro down` there stops it.")
     await connection.execute("delete from nodes where node = $1", node)
     await record(connection, by, "node.forget", node, reason=reason)
+
+
+async def not_registered(connection: Connection, node: str) -> NotPossible:
+    """The refusal for a node that the register does not have. Raises NotPossible itself where nothing knows it."""
+    await known_node(connection, node)
+    return NotPossible(f"{node} is not registered: no machine of that name works here.", "`askpro node ls` lists them.")
 
 
 async def _complain(connection: Connection, me: Self) -> None:
