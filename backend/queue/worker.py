@@ -35,6 +35,7 @@ from backend.queue.guard import Guard
 from backend.queue.outages import TRANSIENT, Patience, insist
 from backend.queue.provider_reports import ProviderReports
 from backend.queue.roster import BEAT_S, Figures, Roster
+from backend.queue.upkeep import Upkeep
 from backend.queue.worker_config import WorkerConfig
 from backend.valkey.notices import Notices
 
@@ -162,6 +163,7 @@ class Worker:
                     self._sign(roster),
                     self._reports.run(),
                     self.guard.run(engine_pool),
+                    Upkeep(lambda: self._done).run(engine_pool),
                 )
             ]
             try:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 from pgqueuer.domain.types import QueueEntrypoint, QueueManagerId
 
 from backend.domain.vocabulary import QueueName
-from backend.postgres.address import Role
+from backend.postgres.address import PostgresAddress, Role
 from backend.queue.claims import Claims
+from backend.queue.context import JobContext
 from backend.queue.counting import Counting
 from backend.queue.engine import BUILDER
 from backend.queue.port import JobQueue, NewJob
+from backend.queue.upkeep import SWEPT_AFTER, Upkeep
 from tests.databases import OpenConnection, OpenPool, OwnConnection, SuperuserConnection
+from tests.queue.scenes import QUICK, config_for, until, working
 
 KIND = "webhooks.nothing"
 ROUND, ROUNDS = 2_000, 4
@@ -70,3 +74,67 @@ async def test_after_many_jobs_the_queue_costs_what_it_did_at_first(
     while (await counting.count(worker)).behind:
         pass
     assert await worker.fetchval("select sum(done) from job_minutes where minutes = 1") == ROUND * ROUNDS
+
+
+async def test_a_worker_that_ended_many_jobs_has_the_queue_swept_and_its_space_given_back(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    connection = await open_connection(Role.WORKER)
+
+    async def nothing(_context: JobContext) -> None:
+        """Succeed."""
+
+    policy = replace(QUICK, concurrency=200, batch=100)
+    async with working(config_for(database, policy=policy), {KIND: nothing}):
+        for _ in range(3):
+            await JobQueue().enqueue(connection, [NewJob(KIND, b"{}")] * 1_000)
+        no_space = "select pg_relation_size('pgqueuer') = 0"
+        await until(lambda: connection.fetchval(no_space), "what the jobs took is given back", 60.0)
+    assert await connection.fetchval("select count(*) from job_runs where outcome = 'done'") == 3_000
+    swept = "select vacuum_count > 0 and autovacuum_count = 0 from pg_stat_user_tables where relname = 'pgqueuer'"
+    assert await connection.fetchval(swept)
+
+
+async def test_the_queue_is_swept_while_jobs_rush_through_and_never_while_nothing_happens(
+    open_connection: OpenConnection, open_role_pool: OpenPool
+) -> None:
+    connection, pool = await open_connection(Role.WORKER), await open_role_pool(Role.WORKER, 1)
+    done = 0
+    upkeep = Upkeep(lambda: done)
+
+    async def swept() -> int:
+        await connection.execute("select pg_stat_clear_snapshot()")
+        count: int = await connection.fetchval(
+            "select vacuum_count from pg_stat_user_tables where relname = 'pgqueuer'"
+        )
+        return count
+
+    async def rush(jobs: int) -> None:
+        """Leave as many dead rows behind as so many jobs do, and wait until the server has counted them."""
+        nonlocal done
+        for _ in range(2):
+            await connection.execute(
+                "with put_in as (insert into pgqueuer (priority, entrypoint, status)"
+                " select 0, 'webhooks.a', 'queued' from generate_series(1, $1) returning id) select from put_in",
+                jobs,
+            )
+            await connection.execute("delete from pgqueuer")
+        done += jobs
+        dead = "select pg_stat_get_dead_tuples('pgqueuer'::regclass) >= $1"
+        await until(lambda: connection.fetchval(dead, 2 * done), "the dead rows are counted")
+
+    await upkeep.look(pool)
+    assert await swept() == 0
+    await rush(SWEPT_AFTER - 1)
+    for _ in range(3):
+        await upkeep.look(pool)
+    assert await swept() == 0, "it is not worth while"
+    await rush(1)
+    await upkeep.look(pool)
+    assert await swept() == 1
+    done += SWEPT_AFTER
+    await upkeep.look(pool)
+    assert await swept() == 1, "another worker has swept what it left"
+    for _ in range(3):
+        await upkeep.look(pool)
+    assert await swept() == 2, "once nothing goes on"

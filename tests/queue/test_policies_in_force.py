@@ -16,7 +16,7 @@ from backend.queue.policies_in_force import read_policies
 from backend.queue.port import JobQueue, NewJob
 from backend.queue.priorities import write_priorities
 from backend.services.intake.inbox import store
-from tests.databases import OpenConnection
+from tests.databases import OpenConnection, SuperuserConnection
 from tests.home import Shell, settle_home
 from tests.queue.scenes import config_for, put, working
 
@@ -86,7 +86,10 @@ async def test_policies_are_shown_as_live_workers_work_by_them_with_where_each_v
 
 
 async def test_a_job_starts_with_its_types_priority_whoever_puts_it_in(
-    database: PostgresAddress, open_connection: OpenConnection, ours: Policies
+    database: PostgresAddress,
+    open_connection: OpenConnection,
+    superuser_connection: SuperuserConnection,
+    ours: Policies,
 ) -> None:
     worker, api = await open_connection(Role.WORKER), await open_connection(Role.API)
     setup = await open_connection(Role.SETUP)
@@ -100,10 +103,10 @@ async def test_a_job_starts_with_its_types_priority_whoever_puts_it_in(
     await store(api, [delivery])
     async with worker.transaction():
         await JobQueue().enqueue(worker, [NewJob("default.release_holds", priority=99)])
-    await worker.execute(
-        "insert into pgqueuer (priority, entrypoint, execute_after, status)"
-        " values (0, 'default.calendar_sync', now(), 'queued')"  # as the trigger on appointments does
-    )
+    server = await superuser_connection()
+    # As the trigger on appointments does; the appointment itself is left out.
+    await server.execute("set search_path = askpro; set session_replication_role = replica")
+    await server.fetchval("select push_to_calendar($1, array[gen_random_uuid()], array[1])", company)
 
     rows = await worker.fetch("select entrypoint, priority from pgqueuer order by id")
     assert [tuple(row) for row in rows] == [
