@@ -375,7 +375,7 @@ class BulkDialog(Form[None]):
             self.post_message(Stepped())
 
     def _ended(self, run: BulkRun) -> None:
-        if not self.is_attached:
+        if not self.is_current:
             self._tell_result(run)
         if self._after is not None:
             self._after()

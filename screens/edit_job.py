@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.widgets import Input, TextArea
 
+from screens.changing import carry_out
 from screens.dialogs import Dialog
 from screens.forms import Blank, Field, FieldRow, told
-from screens.link import Link, NotDone, module
+from screens.link import module
 from screens.payloads import Edited, edited, laid_out
 from widgets.key_hints import Hint, hint_line
 from widgets.line_view import LineView
@@ -23,19 +23,10 @@ if TYPE_CHECKING:
 
     from backend.postgres.pools import Connection
     from backend.services.operating.audit import By
-    from screens.host import Host
+    from screens.host import Host, Severity
 
 REST_S = 0.15
 """So long after the last key the text is looked at."""
-
-
-class Ended(Message):
-    """It was put in, or could not be."""
-
-    def __init__(self, new_id: int | None, problem: str = "") -> None:
-        super().__init__()
-        self.new_id = new_id
-        self.problem = problem
 
 
 class PayloadArea(TextArea):
@@ -136,8 +127,12 @@ class EditDialog(Dialog[int]):
         self._draw()
 
     def action_leave(self) -> None:
-        """Leave; what was changed is thrown away after a second escape."""
+        """Leave; what was changed is thrown away after a second escape, unless it is being put in."""
         self._look()
+        if self._busy:
+            self._say(f"The new payload of job {self._job_id} is being put in; the result is told when it is there.")
+            self.dismiss(None)
+            return
         if (self._edited.changes or self._edited.problem) and not self._is_leaving:
             self._is_leaving = True
             self._draw()
@@ -158,40 +153,42 @@ class EditDialog(Dialog[int]):
             self._wrong = f"Type {self._job_id} to run it with this payload."
             self.query_one("#field-number", Field).focus()
         else:
-            self._busy = True
-            self.run_worker(self._put_in(self._edited.payload), exclusive=True, group="edit", exit_on_error=False)
+            self._busy, self._wrong = True, ""
+            self._put_in(self._edited.payload)
         self._draw()
 
-    def on_ended(self, message: Ended) -> None:
-        """Say so, or why not."""
-        self._busy = False
-        if message.new_id is None:
-            self._wrong = message.problem
-            self._draw()
-            return
-        host: Host = self.app  # type: ignore[assignment]  # the app is the host
-        host.say(f"Job {message.new_id} was put in with the new payload. Job {self._job_id} stays as it was.")
+    def _put_in(self, payload: bytes) -> None:
+        reason = self._value("reason")
+
+        async def edit(connection: Connection, by: By) -> int:
+            editing = await module("backend.services.held_jobs.editing")
+            new_id: int = await editing.edit_and_retry(
+                connection, by, self._job_id, payload, expected=self._payload, reason=reason
+            )
+            return new_id
+
+        carry_out(self.app, edit, done=self._done, failed=self._refused)
+
+    def _done(self, new_id: int) -> None:
+        """Say so, with the editor open or not."""
+        self._say(f"Job {new_id} was put in with the new payload. Job {self._job_id} stays as it was.")
         if self._after is not None:
             self._after()
-        self.dismiss(message.new_id)
+        if self.is_current:
+            self.dismiss(new_id)
 
-    async def _put_in(self, payload: bytes) -> None:
-        host: Host = self.app  # type: ignore[assignment]  # the app is the host
-        try:
-            editing = await module("backend.services.held_jobs.editing")
-
-            async def edit(connection: Connection, by: By) -> int:
-                reason = self._value("reason")
-                new_id: int = await editing.edit_and_retry(
-                    connection, by, self._job_id, payload, expected=self._payload, reason=reason
-                )
-                return new_id
-
-            new_id = await Link(host).change(edit)
-        except NotDone as problem:
-            self.post_message(Ended(None, str(problem)))
+    def _refused(self, problem: str) -> None:
+        """Say why not."""
+        self._busy = False
+        if self.is_current:
+            self._wrong = problem
+            self._draw()
         else:
-            self.post_message(Ended(new_id))
+            self._say(problem, severity="error")
+
+    def _say(self, text: str, *, severity: Severity = "information") -> None:
+        host: Host = self.app  # type: ignore[assignment]  # the app is the host
+        host.say(text, severity=severity)
 
     def _value(self, name: str) -> str:
         return self.query_one(f"#field-{name}", Field).value.strip()

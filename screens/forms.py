@@ -30,6 +30,9 @@ ROOMY = 26
 
 LABEL = 14
 
+KEY = 10
+"""Cells of a key in front of what it does."""
+
 LONGEST = 256
 """Characters that a field takes."""
 
@@ -225,4 +228,4 @@ def fact(label: str, *pieces: Piece, width: int) -> Line:
 def choice(key: str, title: str, more: str = "", *, possible: bool = True) -> Line:
     """A key and what it does."""
     tones = (Tone.ACCENT, Tone.TEXT, Tone.DIM) if possible else (Tone.FAINT, Tone.FAINT, Tone.FAINT)
-    return Line((*fitted(Piece(f"  {key}", tones[0]), 8), *fitted(Piece(title, tones[1]), 26), Piece(more, tones[2])))
+    return Line((*fitted(Piece(f"  {key}", tones[0]), KEY), *fitted(Piece(title, tones[1]), 26), Piece(more, tones[2])))

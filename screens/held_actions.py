@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from backend.watch.snapshots import QueuesSnapshot
+from textual.message import Message
+
 from screens.base import ConsoleScreen
 from screens.bulk import BulkDialog
-from screens.bulk_lines import jobs_text
 from screens.bulk_run import Choice, Scope
-from screens.dialogs import ConfirmDialog
-from screens.link import Link, NotDone, module
-from widgets.figures import count_text
+from screens.link import NotDone
 
 if TYPE_CHECKING:
-    from backend.postgres.pools import Connection
-    from backend.services.operating.audit import By
+    from backend.watch.snapshots import BulkRow
 
 __all__ = ["Choice", "HeldActions", "Scope"]
+
+
+class Bulks(Message):
+    """What is being done with many held jobs, or why that is not known."""
+
+    def __init__(self, rows: tuple[BulkRow, ...], problem: str = "") -> None:
+        super().__init__()
+        self.rows = rows
+        self.problem = problem
 
 
 class HeldActions(ConsoleScreen):
@@ -54,37 +59,27 @@ class HeldActions(ConsoleScreen):
         self.app.push_screen(QuarantineDialog(scopes[0], after=self._decided))
 
     def action_cancel_bulk(self) -> None:
-        """Stop what somebody has begun with many jobs."""
-        seen = self.host.seen("queues")
-        rows = seen.snapshot.bulk_actions if seen is not None and isinstance(seen.snapshot, QueuesSnapshot) else ()
-        running = [row for row in rows if row.state == "running"]
-        if not running:
-            self.host.say("Nothing is being done with many jobs now.")
-            return
-        row = running[0]
-        through = row.done + row.skipped
-        question = f"Cancel {row.started_by}'s {row.action} of {jobs_text(row.matched)}?"
-        more = f"{count_text(through)} are through. What was done stays done; the rest is held as before."
+        """Stop what somebody has begun with many jobs, wherever it runs."""
+        self.run_worker(self._look_for_bulks(), exclusive=True, group="bulks", exit_on_error=False)
 
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.run_worker(self._stop_bulk(row.id), group="cancel", exit_on_error=False)
+    def on_bulks(self, message: Bulks) -> None:
+        """Ask which of them."""
+        if message.problem:
+            self.host.say(message.problem, severity="error")
+        elif self.is_current:
+            from screens.cancelling import cancel_bulk
 
-        self.app.push_screen(ConfirmDialog(question, more, "cancel it"), answered)
+            cancel_bulk(self, message.rows)
 
-    async def _stop_bulk(self, bulk_id: str) -> None:
+    async def _look_for_bulks(self) -> None:
+        from screens.cancelling import running_bulks
+
         try:
-            bulk = await module("backend.services.held_jobs.bulk")
-
-            async def ask(connection: Connection, by: By) -> bool:
-                asked: bool = await bulk.ask_cancel(connection, by, UUID(bulk_id))
-                return asked
-
-            asked = await Link(self.host).change(ask)
+            rows = await running_bulks(self.host)
         except NotDone as problem:
-            self.host.say(str(problem), severity="error")
+            self.post_message(Bulks((), str(problem)))
         else:
-            self.host.say("It stops after the batch that is under way." if asked else "It is over already.")
+            self.post_message(Bulks(rows))
 
     def _decide(self, action: str) -> None:
         scopes = self.scopes()

@@ -12,6 +12,10 @@ from screens.bulk import BulkDialog
 from screens.bulk_lines import Stand, preview_lines, progress_lines, result_lines, scope_line, share_text
 from screens.bulk_run import RUNNING
 from screens.cause import CauseScreen
+from screens.find import FindScreen
+from screens.forms import Field
+from screens.job import JobScreen
+from screens.quarantine import QuarantineDialog
 from tests.databases import OpenConnection
 from tests.screens.held_console import GROUP, PREVIEW, held_console, value
 from tests.services.held_scenes import hold, states
@@ -189,6 +193,77 @@ async def test_a_cause_is_quarantined_for_a_company_until_a_moment(
     assert row is not None
     assert (row["contains"], row["fingerprint"], row["reason"], row["made_by"]) == ("7", "cause-1", "bad", "anna")
     assert 7100 < row["span"].total_seconds() < 7300
+
+
+async def test_a_quarantine_waits_for_its_count_and_goes_on_when_the_dialog_is_left(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker, other = await open_connection(Role.WORKER), await open_connection(Role.WORKER)
+    await hold(worker)
+    async with held_console(database, CauseScreen(GROUP)) as shown:
+        await shown.until_shows("Jobs  1")
+        await shown.press("Q")
+        await shown.until_shows("0 jobs wait that it would hold")
+        dialog = shown.app.screen
+        assert isinstance(dialog, QuarantineDialog)
+        dialog.query_one("#field-contains", Field).value = "room"
+        dialog.action_agree()  # before the loop turns: what was counted is not what stands in the fields
+        await shown.until_shows("is still being counted.")
+        await shown.until_shows("0 jobs wait that it would hold")
+        assert await value(database, "select count(*) from quarantines") == 0
+        async with other.transaction():
+            await other.execute("lock table quarantines in access exclusive mode")
+            await shown.press("y")
+            await shown.until_shows("It is being made")
+            await shown.press("escape")
+        await shown.until_shows("The quarantine is being made", "Jobs  1")
+        await shown.until_shows("webhooks.a is quarantined.")
+        await shown.press("Q", "tab", "tab", *"room", "tab", "tab", "tab")
+        await shown.until_shows("0 jobs wait that it would hold")
+        await shown.press("y")
+        await shown.until_shows("does that already")
+        async with other.transaction():
+            await other.execute("lock table quarantines in access exclusive mode")
+            await shown.press("y")
+            await shown.until_shows("It is being made")
+            await shown.press("escape")
+        await shown.until_shows("Quarantine 1 does that already.")
+    assert await value(database, "select count(*) from quarantines") == 1
+
+
+async def test_what_others_do_with_many_jobs_is_cancelled_from_a_job_and_from_the_search(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    (job,) = await hold(worker)
+    begin = (
+        "insert into bulk_actions (action, filter, reason, started_by, node, matched, done)"
+        " values ($1, '{}', 'a test', $2, 'front', 4000, $3)"
+    )
+    async with held_console(database, JobScreen(f"{job}")) as shown:
+        await shown.until_shows("Traceback of the last attempt")
+        await shown.press("C")
+        await shown.until_shows("Nothing is being done with many held jobs now.")
+        await worker.execute(begin, "retry", "ben", 1000)
+        await shown.press("C")
+        await shown.until_shows("Cancel the retry of 4 000 held jobs?", "ben", "a test", "25 %", "3 000 jobs stay held")
+        await shown.press("escape")
+        await shown.press("C")
+        await shown.until_shows("Cancel the retry")
+        await shown.press("y")
+        await shown.until_shows("The retry stops after the batch that is under way.")
+    asked = "select string_agg(action || ' ' || started_by, ', ') from bulk_actions where is_cancel_asked"
+    assert await value(database, asked) == "retry ben"
+    async with held_console(database, FindScreen()) as shown:
+        await worker.execute(begin, "move", "ida", 0)
+        await shown.until_shows("no room in branch")
+        await shown.press("tab", "C")
+        await shown.until_shows("Cancel the move of 4 000 held jobs?", "1 of 2 that are under way")
+        await shown.press("a")
+        await shown.until_shows("Cancel the retry of 4 000 held jobs?", "2 of 2")
+        await shown.press("a", "y")
+        await shown.until_shows("The move stops after the batch that is under way.")
+    assert await value(database, "select count(*) from audit_log where action = 'held.cancel'") == 2
 
 
 async def test_who_may_only_read_changes_nothing_and_a_dead_database_is_told_in_words(

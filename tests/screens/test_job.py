@@ -75,6 +75,29 @@ async def test_an_edited_job_runs_as_a_new_one_and_the_original_is_kept(
     assert await value(database, "select how from job_lineage where came_of = $1", job) == "edited"
 
 
+async def test_an_edited_job_is_put_in_though_the_editor_is_left_meanwhile(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker, other = await open_connection(Role.WORKER), await open_connection(Role.WORKER)
+    (job,) = await hold(worker, payload=PAYLOAD)
+    async with held_console(database, JobScreen(f"{job}")) as shown:
+        await shown.until_shows("personal data hidden")
+        await shown.press("e", *"fix", "enter")
+        await shown.until_shows("Edit and run job")
+        editor = shown.app.screen.query_one(TextArea)
+        editor.text = editor.text.replace('"version": 3', '"version": 4')
+        await shown.until_shows("changed: version")
+        async with other.transaction():
+            await other.execute("select from held_jobs where job_id = $1 for update", job)
+            await shown.press("tab", "tab", *f"{job}", "enter")
+            await shown.until_shows("Putting it in")
+            await shown.press("escape")
+            await shown.until_shows("Attempts and what belongs to it")
+            assert await states(worker) == {"held": 1}
+        await shown.until_shows("was put in with the new payload.", "edited into job")
+    assert await states(worker) == {"replaced": 1}
+
+
 def run(attempt: int, started: float, ended: float | None, *, error: str = "") -> Run:
     """One attempt."""
     return Run(
