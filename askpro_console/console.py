@@ -82,7 +82,7 @@ def _sitting(system: System) -> Sitting:
         node=system.node,
         read_only=settings.read_only,
         theme=suitable_theme(settings.theme, system.environ),
-        keys=with_keymap(read_keymap(keymap)),
+        keys=with_keymap(read_keymap(keymap, is_wanted=bool(settings.keymap))),
     )
 
 

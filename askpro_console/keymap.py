@@ -15,6 +15,7 @@ from pathlib import Path
 from textual.keys import Keys, _character_to_key
 
 from askpro_console.actions import ACTIONS, BY_ID
+from askpro_console.modes import MODES
 from askpro_console.refusal import WrongUsage, nearest
 
 _NAMED = frozenset(key.value for key in Keys) | {
@@ -32,11 +33,13 @@ _MODIFIERS = frozenset({"ctrl", "alt", "shift", "super", "meta", "hyper"})
 _WORD = re.compile(r"[a-z][a-z0-9_]*$")
 
 
-def read_keymap(path: Path) -> dict[str, tuple[str, ...]]:
-    """Keys by action, in Textual's names; empty when there is no such file. Raises WrongUsage."""
+def read_keymap(path: Path, *, is_wanted: bool = False) -> dict[str, tuple[str, ...]]:
+    """Keys by action, in Textual's names; empty when there is no such file, unless it is wanted. Raises WrongUsage."""
     try:
         text = path.read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if is_wanted:
+            raise WrongUsage(f"{path}: there is no such file.", "console.keymap names it.") from error
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise WrongUsage(f"{path} cannot be read: {error}.", "Mend it or take it away.") from error
@@ -115,16 +118,16 @@ def _is_character_name(name: str) -> bool:
 
 def _check_clashes(path: Path, keymap: Mapping[str, tuple[str, ...]]) -> None:
     """Two of the user's keys for two actions that are valid on one screen cannot both work."""
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[str, list[tuple[frozenset[str], str]]] = {mode.key: [(frozenset(), mode.title)] for mode in MODES}
     for action in ACTIONS:
+        screens = frozenset(action.screens)  # empty: all
         for key in keymap.get(action.id, ()):
-            for screen in action.screens or ("",):
-                other = taken.get((key, screen)) or taken.get((key, ""))
-                if other is not None:
+            for others, other in taken.get(key, ()):
+                if not screens or not others or screens & others:
                     raise WrongUsage(
                         f"{path}: {key} is the key of both {other} and {action.id}.", "Give one of them another key."
                     )
-                taken[key, screen] = action.id
+            taken.setdefault(key, []).append((screens, action.id))
 
 
 def with_keymap(keymap: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -63,6 +63,8 @@ def test_a_key_given_away_is_no_longer_its_former_actions(tmp_path: Path) -> Non
         ('[keys]\n"list.filter" = []', "must be a key or a list of keys"),
         ('[key]\n"list.filter" = "f"', "there is no table [key]"),
         ('[keys]\n"list.filter" = "f"\n"list.mark" = "f"', "f is the key of both list.filter and list.mark"),
+        ('[keys]\n"list.filter" = "j"\n"list.down" = "j"', "j is the key of both list.filter and list.down"),
+        ('[keys]\n"list.down" = "2"', "2 is the key of both Calls and list.down"),
         ("[keys", "keymap.toml"),
     ],
 )
@@ -73,6 +75,12 @@ def test_every_mistake_is_named_with_what_was_probably_meant(tmp_path: Path, tex
     said = f"{refused.value.message} {refused.value.hint}"
     assert wanted in said
     assert str(path) in said
+
+
+def test_a_keymap_that_the_settings_name_must_be_there_and_the_usual_one_need_not(tmp_path: Path) -> None:
+    assert read_keymap(tmp_path / "keymap.toml") == {}
+    with pytest.raises(WrongUsage, match="there is no such file"):
+        read_keymap(tmp_path / "keymap.toml", is_wanted=True)
 
 
 def test_on_no_screen_two_actions_have_one_key() -> None:
