@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; raises nothing but SystemExit from argparse's own help."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     cast("dict[str, object]", sys.modules).setdefault(NEVER_LOADED, None)
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the output's character set lacks must not end a listing.
         sys.stdout.reconfigure(errors="replace")
@@ -97,6 +98,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _say(told, as_json="--json" in arguments)
     return code
+
+
+def _open_closed_streams() -> None:
+    """Give standard streams that were closed by whoever started us (`>&-`) somewhere to go.
+
+    Python has None in their place, and the next file or socket that is opened would get their number.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115 -- as long as the process
+            setattr(sys, name, stream)
 
 
 def _dispatch(arguments: list[str]) -> int:

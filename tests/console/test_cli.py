@@ -159,7 +159,7 @@ def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_output_that_the_character_set_lacks_is_replaced_rather_than_fatal(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "askpro.toml").write_text('[profiles.local]\nconsole.theme = "größe"\n', encoding="utf-8")
+    (tmp_path / "config" / "askpro.toml").write_text('[profiles.local]\nconsole.keymap = "größe"\n', encoding="utf-8")
 
     done = askpro("config", home=tmp_path, environment={"PYTHONIOENCODING": "ascii"})
 
@@ -216,6 +216,22 @@ def test_a_full_disk_under_the_output_is_a_sentence(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr == "askpro: The output cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_stream_that_is_closed_is_no_error(closed: str, tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m askpro_console config {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env=os.environ | {"ASKPRO_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("api.port" in done.stdout) is (">&-" not in closed.split())
 
 
 def test_commands_that_talk_http_load_no_second_command_line() -> None:
