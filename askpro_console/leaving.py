@@ -60,7 +60,14 @@ class Leaving:
         if answer == "leave":
             self._app.exit(0)
         elif answer == "stop":
-            self._app.stop_system()
+            self._app.run_worker(self._stop(), group="stop", exit_on_error=False)
+
+    async def _stop(self) -> None:
+        """Decisions at work end in good order first: their records live in the system that stops."""
+        if under_way():
+            self._app.say("What this console is at ends first, after the batch that is under way.")
+        await self.settle()
+        self._app.stop_system()
 
 
 def under_way() -> list[BulkRun]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
 from textual.message import Message
 from textual.widget import Widget
 
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 
 MOST = 500
 """Jobs that are listed; there may be more, and `a` in a dialog means all of them."""
+
+TOLD = 100
+"""Causes that a snapshot tells of at most; one that is not among so many may be held nevertheless."""
+
+LOOK_S = 5.0
+"""So often the jobs of a cause that snapshots do not tell of are read anew."""
 
 EMPTY = "None is held for this cause any more. What was decided about them stands in :audit."
 
@@ -67,6 +75,10 @@ class CauseScreen(HeldActions):
         super().__init__()
         self._group = group
         self._is_gone = False
+        """Whether none was held when it was read last."""
+        self._told: int | None = group.held_total
+        """Jobs that the last snapshot told of; None when it did not tell of the cause."""
+        self._read_at = 0.0
         self._bulk_rows: tuple[BulkRow, ...] = ()
         self._quarantines = 0
         self._has_decided = False
@@ -99,22 +111,25 @@ class CauseScreen(HeldActions):
         if not isinstance(snapshot, QueuesSnapshot):
             return
         group = next((group for group in snapshot.held if group.fingerprint == self._group.fingerprint), None)
-        before = 0 if self._is_gone else self._group.held_total
-        self._is_gone = group is None
+        before, self._told = self._told, None if group is None else group.held_total
         if group is not None:
             self._group = group
         self._bulk_rows = tuple(row for row in snapshot.bulk_actions if row.state == "running")
         self._quarantines = sum(row.fingerprint == self._group.fingerprint for row in snapshot.quarantines)
         self._draw()
-        if before != (0 if group is None else group.held_total):
+        is_untold = group is None and len(snapshot.held) >= TOLD and time.monotonic() - self._read_at > LOOK_S
+        if before != self._told or is_untold:
             self.action_reload()
 
     def action_reload(self) -> None:
         """Read them anew."""
+        self._read_at = time.monotonic()
         self.run_worker(self._load(), exclusive=True, group="detail", exit_on_error=False)
 
     def on_found(self, message: Found) -> None:
         """Show them, or why there are none."""
+        if not self.query(VirtualTable):
+            return
         table = self.query_one(VirtualTable)
         if message.problem:
             self.host.say(message.problem, severity="error")
@@ -127,6 +142,10 @@ class CauseScreen(HeldActions):
         table.note(f"the latest {count_text(MOST)}" if len(message.jobs) >= MOST else "")
         table.set_rows(message.jobs, at_once=self._has_decided)
         self._has_decided = False
+        self._is_gone = not message.jobs
+        if message.jobs and self._told is None and len(message.jobs) < MOST:
+            self._group = counted(self._group, message.jobs, time.time())
+        self._draw()
 
     def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """A job opens."""
@@ -134,6 +153,8 @@ class CauseScreen(HeldActions):
 
     def scopes(self) -> tuple[Scope, ...]:
         """The marked jobs, or the one under the cursor; those that the filter shows; all of the cause."""
+        if not self.query(VirtualTable):
+            return ()
         group, table = self._group, self.query_one(VirtualTable)
         rows: list[HeldJob] = list(table.acting_rows)
         scopes = []
@@ -186,11 +207,32 @@ class CauseScreen(HeldActions):
             self.post_message(Found(jobs))
 
     def _draw(self) -> None:
+        if not self.query("#facts"):
+            return
         facts = cause_facts(self._group, is_gone=self._is_gone, quarantines=self._quarantines)
         width = self.app.size.width
         lines = fact_lines(facts, width)
         lines += [bulk_line(row, width) for row in self._bulk_rows[:2]]
         self.query_one("#facts", LineView).show(lines)
+
+
+def counted(group: HeldGroup, jobs: Sequence[HeldJob], now: float) -> HeldGroup:
+    """The cause with figures counted among all its jobs, for when no snapshot tells them."""
+    held = [job.held_at for job in jobs]
+    trend = [0] * 12
+    for at in held:
+        if at > now - 3600:
+            trend[max(0, min(11, int((at - now + 3600) // 300)))] += 1
+    return msgspec.structs.replace(
+        group,
+        held_total=len(held),
+        held_7d=sum(at > now - 7 * 86_400 for at in held),
+        held_24h=sum(at > now - 86_400 for at in held),
+        held_1h=sum(at > now - 3600 for at in held),
+        first_at=min(held),
+        last_at=max(held),
+        trend=tuple(trend),
+    )
 
 
 def cause_facts(group: HeldGroup, *, is_gone: bool, quarantines: int) -> tuple[tuple[str, Content], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, TextArea
@@ -13,7 +14,7 @@ from screens.changing import carry_out
 from screens.dialogs import Dialog
 from screens.forms import Blank, Field, FieldRow, told
 from screens.link import module
-from screens.payloads import Edited, edited, laid_out
+from screens.payloads import MOST, Edited, edited, laid_out, pasted
 from widgets.key_hints import Hint, hint_line
 from widgets.line_view import LineView
 from widgets.pieces import Ground, Line, Piece, Tone, fitted, rule
@@ -45,6 +46,12 @@ class PayloadArea(TextArea):
     def __init__(self, text: str) -> None:
         super().__init__(text, tab_behavior="focus", show_line_numbers=True, soft_wrap=True)
         self.cursor_blink = False
+
+    async def on_paste(self, event: events.Paste) -> None:
+        """Pasted text comes in harmless, and no longer than can be edited."""
+        event.stop()
+        event.prevent_default()
+        self.insert(pasted(event.text[:MOST]))
 
 
 class EditDialog(Dialog[int]):
@@ -212,7 +219,7 @@ class EditDialog(Dialog[int]):
     def _foot(self, width: int) -> Iterable[Line]:
         found = self._edited
         if found.problem:
-            yield Line(fitted(Piece(f"  ✖ No JSON: {found.problem}", Tone.CRIT), width))
+            yield Line(fitted(Piece(f"  ✖ {found.problem}", Tone.CRIT), width))
         elif found.changes:
             changes = ", ".join(found.changes)
             yield Line(fitted((Piece("  JSON  ", Tone.DIM), Piece(f"changed: {changes}", Tone.BRIGHT)), width))

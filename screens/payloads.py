@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
 from dataclasses import dataclass
 
@@ -62,19 +63,39 @@ def why_not_editable(payload: bytes) -> str:
 
 def edited(before: bytes, text: str) -> Edited:
     """What `text` makes of the payload `before`: what was JSON has to stay JSON; equal JSON is the same payload."""
+    if len(text) > MOST:
+        return Edited(None, f"{len(text):,} characters are too many for this editor: at most {MOST:,}")
     if not is_json(before):
         after = text.encode("utf-8", "replace")
         return Edited(after, changes=() if after == before else ("the text",))
     try:
-        new = json.loads(text)
+        new = json.loads(text, parse_constant=_no_number, parse_float=_number)
     except json.JSONDecodeError as wrong:
-        return Edited(None, f"line {wrong.lineno}, column {wrong.colno}: {wrong.msg}", wrong.lineno)
+        return Edited(None, f"No JSON: line {wrong.lineno}, column {wrong.colno}: {wrong.msg}", wrong.lineno)
     except (ValueError, RecursionError) as wrong:
-        return Edited(None, str(wrong) or "too deep")
+        return Edited(None, f"No JSON: {wrong}" if isinstance(wrong, ValueError) else "No JSON: too deep")
     old = json.loads(before)
     if _same(old, new):
         return Edited(before)
     return Edited(_written(new), changes=_changes(old, new))
+
+
+def _no_number(text: str) -> object:
+    """Python reads and writes these; JSON has none of them."""
+    raise ValueError(f"{text} is no number")
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is too big a number")
+    return number
+
+
+def pasted(text: str) -> str:
+    """Pasted text with its lines kept and nothing that a terminal could obey."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
+    return _harmless(lines)
 
 
 def _written(value: object) -> bytes:

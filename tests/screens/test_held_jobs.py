@@ -19,6 +19,7 @@ from screens.quarantine import QuarantineDialog
 from tests.databases import OpenConnection
 from tests.screens.held_console import GROUP, PREVIEW, held_console, value
 from tests.services.held_scenes import hold, states
+from tests.watch.well import queues
 from widgets.pieces import text_of
 
 MANY = 10_000
@@ -264,6 +265,26 @@ async def test_what_others_do_with_many_jobs_is_cancelled_from_a_job_and_from_th
         await shown.press("a", "y")
         await shown.until_shows("The move stops after the batch that is under way.")
     assert await value(database, "select count(*) from audit_log where action = 'held.cancel'") == 2
+
+
+async def test_a_cause_beyond_those_that_snapshots_tell_of_is_not_called_gone(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    await hold(worker, 7, ago_s=7200)
+    others = tuple(msgspec.structs.replace(GROUP, fingerprint=f"other-{place}") for place in range(100))
+    async with held_console(database, CauseScreen(GROUP)) as shown:
+        await shown.until_shows("Jobs  7", "Held now      12")
+        screen = shown.app.screen
+        assert isinstance(screen, CauseScreen)
+        screen.show_snapshot(queues(held=others))
+        await shown.until_shows("Held now      7 ", "24 h 7")
+        await shown.press("r", "a")
+        await shown.until_shows("Retry 7 held jobs?", "all 7 of this cause")
+        await shown.press("escape")
+        await worker.execute("update held_jobs set state = 'discarded'")
+        screen.action_reload()
+        await shown.until_shows("None is held for this cause any more.", "Held now      0")
 
 
 async def test_who_may_only_read_changes_nothing_and_a_dead_database_is_told_in_words(

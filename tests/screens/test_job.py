@@ -11,7 +11,7 @@ from backend.postgres.address import PostgresAddress, Role
 from backend.watch.details import Decision, Held, JobDetail, Kin, Run
 from screens.edit_job import EditDialog
 from screens.job import JobScreen, entries_of, page_of
-from screens.payloads import edited, laid_out, why_not_editable
+from screens.payloads import edited, laid_out, pasted, why_not_editable
 from tests.databases import OpenConnection
 from tests.screens.held_console import held_console, value
 from tests.services.held_scenes import hold, states
@@ -167,7 +167,9 @@ def test_what_was_json_has_to_stay_json_and_equal_json_is_no_change() -> None:
     broken = edited(before, '{"a": 1,\n "b" [true]}')
     assert (broken.payload, broken.line) == (None, 2)
     assert edited(b"not json", "still not").payload == b"still not"
-    assert edited(before, "[" * 5_000 + "]" * 5_000).payload is None
+    for text in ("[" * 5_000 + "]" * 5_000, '{"a": 1e999}', '{"a": NaN}', f'{{"a": {"9" * 5_000}}}', "x" * 300_000):
+        assert edited(before, text).payload is None
+        assert edited(before, text).problem
 
 
 def test_what_would_move_a_cursor_stands_in_the_editor_as_an_escape() -> None:
@@ -180,3 +182,4 @@ def test_what_would_move_a_cursor_stands_in_the_editor_as_an_escape() -> None:
     assert "move the cursor" in why_not_editable(b"no json \x1b[2J")
     assert "no text" in why_not_editable(b"\xff")
     assert "too long" in why_not_editable(b"x" * 300_000)
+    assert pasted('{"a":\r\n\t"b\0\x1b[2J🕐"}') == '{"a":\n    "b\\u0000\\u001b[2J🕐"}'
