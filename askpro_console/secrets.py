@@ -135,6 +135,11 @@ class SecretStore:
         """
         if not NAME.fullmatch(name):
             raise WrongUsage(f"`{name}` is no name for a secret: small letters, digits and _, a letter first.")
+        if not value.isprintable():
+            raise WrongUsage(
+                f"The secret {name} holds a character that cannot be seen, or is no UTF-8.",
+                "Perhaps something was pasted with it: a line end, a no-break space.",
+            )
         if not value or len(value.encode()) > LIMIT_BYTES:
             raise WrongUsage(f"The secret {name} is {'empty' if not value else 'longer than 64 KiB'}.")
         if place in {None, Place.KEYRING}:

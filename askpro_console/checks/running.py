@@ -81,7 +81,7 @@ async def _control(system: System) -> AsyncIterator[Finding]:
         return
     yield _readiness(status)
     for process in status.processes:
-        yield _process(process, system.settings.stack.memory_ceiling)
+        yield process_finding(process, system.settings.stack.memory_ceiling)
 
 
 def _readiness(status: Status) -> Finding:
@@ -92,17 +92,18 @@ def _readiness(status: Status) -> Finding:
     return _finding("readiness", verdict, words, status.hint or "`askpro status` shows what is missing.")
 
 
-def _process(process: ProcessStatus, ceiling: int) -> Finding:
+def process_finding(process: ProcessStatus, ceiling: int) -> Finding:
+    """How one process stands; `ceiling`: bytes of memory above which it is started afresh."""
     from backend.stack.status import ProcessState
 
     detail = f"{process.state}" + (f", pid {process.pid}, {size(process.rss_bytes)}" if process.pid else "")
     if process.restarts:
         detail += f", restarted {process.restarts}×"
-    why = process.detail.splitlines()[0] if process.detail else ""
+    why = f"{detail}: {process.detail.splitlines()[0]}" if process.detail else detail
     if process.state is ProcessState.FAILED:
-        return _finding(process.name, Verdict.CRIT, f"{detail}: {why}", f"`askpro logs {process.name}` says more.")
+        return _finding(process.name, Verdict.CRIT, why, f"`askpro logs {process.name}` says more.")
     if process.state is not ProcessState.READY:
-        return _finding(process.name, Verdict.WARN, f"{detail}: {why}", f"`askpro logs {process.name}` says more.")
+        return _finding(process.name, Verdict.WARN, why, f"`askpro logs {process.name}` says more.")
     if process.name not in {"postgres", "valkey"} and process.rss_bytes > 0.9 * ceiling:
         return _finding(process.name, Verdict.WARN, detail, "It is near its memory ceiling and will start afresh.")
     return _finding(process.name, Verdict.OK, detail)

@@ -64,11 +64,11 @@ def _print(findings: list[Finding], *, in_colour: bool, everything: bool) -> Non
     width = max(len(finding.name) for finding in findings)
     area = ""
     for finding in findings:
+        if finding.verdict is Verdict.OK and finding.detail.startswith("not set") and not everything:
+            continue
         if finding.area != area:
             area = finding.area
             print(f"\n{area}" if area != findings[0].area else area)
-        if finding.verdict is Verdict.OK and finding.detail.startswith("not set") and not everything:
-            continue
         word, colour = SIGNS[finding.verdict]
         sign = f"\x1b[{colour}m{word}\x1b[0m" if in_colour else word
         print(f"  {sign}  {finding.name:<{width}}  {harmless(finding.detail)}")

@@ -9,6 +9,7 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -16,8 +17,10 @@ from askpro_console import cli
 from askpro_console.checks.configuration import check_configuration, check_secrets
 from askpro_console.checks.findings import Finding, size
 from askpro_console.checks.machine import check_machine
+from askpro_console.checks.running import process_finding
 from askpro_console.system import System
 from backend.domain.vocabulary import Verdict
+from backend.stack.status import ProcessState, ProcessStatus
 
 
 def system(home: Path, **environ: str) -> System:
@@ -132,6 +135,30 @@ def test_without_a_running_system_the_doctor_says_how_to_start_it(
     supervisor = next(finding for finding in told["findings"] if finding["name"] == "supervisor")
     assert supervisor["verdict"] == "warn"
     assert "askpro up" in supervisor["remedy"]
+
+
+def test_an_area_without_anything_to_say_is_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASKPRO_HOME", str(tmp_path))
+    monkeypatch.setenv("ASKPRO_SECRETS_KEYRING", "off")
+
+    assert cli.main(["doctor"]) == 0
+    short = capsys.readouterr().out
+    assert cli.main(["doctor", "--all"]) == 0
+
+    assert "\nnotifications\n" in capsys.readouterr().out
+    assert "notifications" not in short
+
+
+def test_a_process_that_says_nothing_is_told_without_a_reason() -> None:
+    starting = ProcessStatus(name="api", state=ProcessState.STARTING, pid=7, rss_bytes=2**20)
+
+    assert process_finding(starting, 2**30).detail == "starting, pid 7, 1.0 MB"
+    assert (
+        process_finding(msgspec.structs.replace(starting, detail="waits\nfor more"), 2**30).detail
+        == "starting, pid 7, 1.0 MB: waits"
+    )
 
 
 def test_sizes_are_read_by_people() -> None:

@@ -378,6 +378,21 @@ def test_a_secret_is_set_from_standard_input_and_never_printed(
     assert SecretStore(Layout.from_environment(), {}, keyring="off").get("retell_api_key") == "hunter2"
 
 
+@pytest.mark.parametrize(
+    "content", [b"hun\xffter2", b"hunter\x00", b"\x1b[200~hunter2", b"hun\nter2\n", b"hunter2\xc2\xa0"]
+)
+def test_a_secret_that_holds_what_cannot_be_seen_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    typed = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="surrogateescape", newline="")
+    monkeypatch.setattr(sys, "stdin", typed)
+
+    assert cli.main(["secrets", "set", "retell_api_key"]) == 2
+
+    assert "holds a character that cannot be seen" in capsys.readouterr().err
+    assert SecretStore(Layout.from_environment(), {}, keyring="off").get("retell_api_key") is None
+
+
 def test_a_mistyped_secret_is_asked_about(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["secrets", "set", "retell_api_kay"]) == 2
     assert "Did you mean `retell_api_key`?" in capsys.readouterr().err
