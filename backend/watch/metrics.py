@@ -7,9 +7,9 @@ A figure that is unknown is left out, so that an alert on its absence can tell.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from backend.domain.vocabulary import NodeState, PauseKind
+from backend.domain.vocabulary import NodeState, PauseKind, QueueName, TroubleKind
 from backend.watch.prometheus import Labels, family
 from backend.watch.reader import Reading
 from backend.watch.snapshots import (
@@ -22,6 +22,9 @@ from backend.watch.snapshots import (
 )
 
 Sample = tuple[Labels, float | None]
+
+TROUBLES = (*(kind.value for kind in TroubleKind), "silent")
+"""What a job can do to its worker; a worker that it stopped whole is told of by its silence."""
 
 
 def system_figures(readings: Iterable[Reading]) -> str:
@@ -156,6 +159,8 @@ def queues(snapshot: QueuesSnapshot) -> list[str]:
         *each("askpro_queue_slots", "Slots of living workers.", (row.concurrency for row in rows)),
         *each("askpro_queue_workers", "Living workers.", (row.workers for row in rows)),
         *each("askpro_queue_paused", "1 while the queue is paused.", (int(row.paused) for row in rows)),
+        *troubles(snapshot),
+        *held_causes(snapshot),
         *steered(snapshot),
         *family("askpro_messaging_process_duration_seconds", "gauge", "Run time of jobs, 15 minutes.", durations),
         *family("askpro_messaging_wait_duration_seconds", "gauge", "Wait before a job ran, 15 minutes.", waits),
@@ -169,6 +174,55 @@ def queues(snapshot: QueuesSnapshot) -> list[str]:
             "gauge",
             "Deliveries refused within an hour, by reason.",
             (({"reason": reason}, count) for reason, count in sorted(snapshot.rejected_by_reason_1h.items())),
+        ),
+    ]
+
+
+def troubles(snapshot: QueuesSnapshot) -> list[str]:
+    """What jobs do to their workers: each sort in each queue, also while there is none, so that an alert can end."""
+    types = {(row.queue, row.kind, row.entrypoint) for row in snapshot.troubles}
+    counted = Counter((queue, kind) for queue, kind, _ in types)
+    times: Counter[tuple[str, str]] = Counter()
+    for row in snapshot.troubles:
+        times[row.entrypoint, row.kind] += row.count
+    sorts = sorted({(queue.value, kind) for queue in QueueName for kind in TROUBLES} | counted.keys())
+    return [
+        *family(
+            "askpro_job_troubles",
+            "gauge",
+            "Job types that did this to their workers within 15 minutes.",
+            [({"queue": queue, "kind": kind}, counted[queue, kind]) for queue, kind in sorts],
+        ),
+        *family(
+            "askpro_job_type_troubles",
+            "gauge",
+            "How often a job type did this, without a quarter of an hour between two times; absent when it does not.",
+            [({"job_type": job_type, "kind": kind}, count) for (job_type, kind), count in sorted(times.items())],
+        ),
+    ]
+
+
+def held_causes(snapshot: QueuesSnapshot) -> list[str]:
+    """Held jobs by cause, summed up: a cause has words of strangers in it, so that none is a label."""
+    queues = sorted({queue.value for queue in QueueName} | snapshot.held_causes.keys())
+    lately: Counter[str] = Counter()
+    largest: dict[str, int] = {}
+    for group in snapshot.held:
+        lately[group.queue] += group.held_1h
+        largest[group.queue] = max(largest.get(group.queue, 0), group.held_total)
+
+    def each(name: str, text: str, values: Mapping[str, int]) -> list[str]:
+        return family(name, "gauge", text, [({"queue": queue}, values.get(queue, 0)) for queue in queues])
+
+    return [
+        *each("askpro_held_causes", "Causes for which jobs are held.", snapshot.held_causes),
+        *each("askpro_held_last_hour", "Jobs held within the last hour, of the 100 worst causes.", lately),
+        *each("askpro_held_largest_cause_jobs", "Jobs of the largest of these causes.", largest),
+        *family(
+            "askpro_held_jobs",
+            "gauge",
+            "Held jobs by type; absent for a type that has none.",
+            [({"job_type": row.entrypoint}, row.held) for row in snapshot.job_types if row.held],
         ),
     ]
 

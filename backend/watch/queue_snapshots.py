@@ -245,6 +245,8 @@ class QueuesSnapshot(Snapshot, frozen=True, kw_only=True):
     queues: tuple[QueueRow, ...]
     job_types: tuple[JobTypeRow, ...]
     held: tuple[HeldGroup, ...]
+    held_causes: dict[str, int] = msgspec.field(default_factory=dict)
+    """Causes for which jobs are held, by queue: also those that `held` has no room for."""
     workers: tuple[WorkerRow, ...]
     inbox_waiting: int
     """Deliveries accepted whose effect is not in the database yet."""

@@ -192,6 +192,7 @@ SAMPLES: dict[str, Snapshot] = {
                 last_at=AT - 60,
             ),
         ),
+        held_causes={"webhooks": 3},
         workers=(_WORKER,),
         inbox_waiting=2,
         inbox_oldest_s=0.2,

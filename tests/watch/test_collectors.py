@@ -268,6 +268,7 @@ async def test_held_jobs_are_grouped_by_cause(watch: Connection, scenery: Scener
     assert (first.trend, first.top_companies) == ((*(0,) * 11, 1), (("nord", 2),))
     assert (second.held_1h, second.held_24h, second.held_7d, second.held_total) == (0, 0, 1, 1)
     assert {row.queue: row.held for row in snapshot.queues}["webhooks"] == 3
+    assert snapshot.held_causes == {"webhooks": 2}
 
 
 async def test_the_intake_is_counted(watch: Connection, scenery: Scenery, open_connection: OpenConnection) -> None:
@@ -444,7 +445,7 @@ async def test_business_tells_what_changed(watch: Connection, scenery: Scenery) 
     snapshot = await business.collect(watch, Sources())
     told = [change.what for change in snapshot.changes]
     assert "worker webhooks started on node-1, version 0.1.0" in told
-    assert any("0001_foundation.sql" in what for what in told)
+    assert any(".sql" in what for what in told)
     assert any(what.startswith("PostgreSQL 18") for what in told)
     assert [change.at for change in snapshot.changes] == sorted((c.at for c in snapshot.changes), reverse=True)
     again = await business.collect(watch, Sources(previous=snapshot))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from backend.domain.vocabulary import QueueName, TroubleKind
 from backend.watch.metrics import system_figures
 from backend.watch.reader import Reading
-from backend.watch.snapshots import DOMAINS
+from backend.watch.snapshots import DOMAINS, QueuesSnapshot
 from tests.watch.samples import SAMPLES, hostile
 
 
@@ -62,6 +64,42 @@ def test_what_people_said_about_queues_is_counted() -> None:
     paused = {sample.labels["kind"]: sample.value for sample in found["askpro_pauses"].samples}
     assert (paused["queue"], paused["provider"]) == (1, 0), "what is on its ramp is over"
     assert [found[name].samples[0].value for name in ("askpro_quarantines", "askpro_balancing")] == [1, 1]
+
+
+def test_what_jobs_do_to_their_workers_is_told_by_queue_and_sort_and_as_nothing_while_there_is_none() -> None:
+    found = figures()
+    sorts = found["askpro_job_troubles"]
+    assert value(sorts, queue="webhooks", kind="overrun") == 1
+    assert value(sorts, queue="default", kind="overrun") == 0
+    told = {(sample.labels["queue"], sample.labels["kind"]): sample.value for sample in sorts.samples}
+    kinds = {*(kind.value for kind in TroubleKind), "silent"}
+    assert told.keys() == {(queue.value, kind) for queue in QueueName for kind in kinds}
+    assert sum(told.values()) == 1
+    (each,) = found["askpro_job_type_troubles"].samples
+    assert (each.labels, each.value) == ({"job_type": "webhooks.retell_call", "kind": "overrun"}, 2)
+
+
+def test_a_job_type_on_several_nodes_is_one_series() -> None:
+    snapshot = SAMPLES["queues"]
+    assert isinstance(snapshot, QueuesSnapshot)
+    (one,) = snapshot.troubles
+    replace = msgspec.structs.replace
+    spread = replace(snapshot, troubles=tuple(replace(one, node=f"node-{number}") for number in range(30)))
+    lines = system_figures([Reading("queues", spread, "valkey", 0.4, None, "live")]).splitlines()
+    assert 'askpro_job_troubles{queue="webhooks",kind="overrun"} 1' in lines
+    assert 'askpro_job_type_troubles{job_type="webhooks.retell_call",kind="overrun"} 60' in lines
+
+
+def test_held_jobs_are_summed_up_by_queue_and_no_cause_is_a_label() -> None:
+    found = figures()
+    assert value(found["askpro_held_causes"], queue="webhooks") == 3
+    assert value(found["askpro_held_causes"], queue="notifications") == 0
+    assert value(found["askpro_held_last_hour"], queue="webhooks") == 2
+    assert value(found["askpro_held_largest_cause_jobs"], queue="webhooks") == 2
+    assert value(found["askpro_held_jobs"], job_type="webhooks.retell_call") == 2
+    text = system_figures([Reading("queues", SAMPLES["queues"], "valkey", 0.4, None, "live")])
+    assert "CalendarRefused" not in text
+    assert "f1" not in text
 
 
 def test_names_have_the_prefix_and_say_their_unit() -> None:

@@ -103,6 +103,8 @@ HELD = """json_build_object(
                 'held_7d', held_7d, 'held_total', held_total, 'first_at', date_part('epoch', first_at),
                 'last_at', date_part('epoch', last_at), 'trend', trend, 'top_companies', top_companies)
             order by held_1h desc, held_total desc, fingerprint), '[]') from groups),
+        'causes', (select coalesce(json_object_agg(queue, causes), '{}') from (
+            select queue, count(*) as causes from latest group by queue) each),
         'jobs', case when (select count(*) from cause) < 1000 then (
             select coalesce(json_object_agg(queue || ' ' || entrypoint, jobs), '{}') from (
                 select queue, entrypoint, sum(held_total) as jobs from latest group by 1, 2) each)
@@ -116,6 +118,8 @@ class HeldFigures(msgspec.Struct, frozen=True):
     """All held jobs."""
 
     groups: tuple[HeldGroup, ...]
+    causes: dict[str, int]
+    """Causes by queue, of the 1,000 that are looked at."""
     jobs: dict[str, int]
     """By queue and entrypoint, with a blank between."""
 

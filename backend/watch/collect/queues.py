@@ -273,6 +273,11 @@ async def collect(connection: Connection, sources: Sources) -> QueuesSnapshot:
         queues=queue_rows(answer, job_types, previous, now),
         job_types=job_types,
         held=answer.held.groups if answer.held is not None else previous.held if previous is not None else (),
+        held_causes=answer.held.causes
+        if answer.held is not None
+        else previous.held_causes
+        if previous is not None
+        else {},
         workers=answer.workers,
         inbox_waiting=answer.inbox_waiting,
         inbox_oldest_s=answer.inbox_oldest_s,
