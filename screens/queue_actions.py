@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from backend.domain.vocabulary import PauseKind
 from backend.watch.snapshots import BulkRow, HeldGroup, PauseRow, QuarantineRow, QueuesSnapshot
+from screens.cancelling import cancel_bulk
 from screens.changing import change
 from screens.dialogs import ConfirmDialog
 from screens.held_actions import HeldActions
@@ -246,7 +246,7 @@ class QueueActions(HeldActions):
             case Deed.LIFT, QuarantineRow():
                 self._lift(first)
             case Deed.CANCEL, BulkRow():
-                self._cancel_bulk(first)
+                cancel_bulk(self, (first,))
             case _ if what.refusal:
                 self.host.say(what.refusal, severity="warning")
 
@@ -316,20 +316,6 @@ class QueueActions(HeldActions):
             f"{why}Such jobs run again. {about(row.held, 'job')} that it holds stay held until somebody retries them."
         )
         self.app.push_screen(ConfirmDialog(question, more, "lift it"), answered)
-
-    def _cancel_bulk(self, row: BulkRow) -> None:
-        async def work(connection: Connection, by: By) -> None:
-            bulk = await module("backend.services.held_jobs.bulk")
-            await bulk.ask_cancel(connection, by, UUID(row.id))
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                change(self, work, said=lambda _: f"The {row.action} ends after the jobs that it is at.")
-
-        question = f"Cancel the {row.action} of {about(row.matched, 'held job')}?"
-        left = max(0, row.matched - row.done - row.skipped)
-        more = f"{row.started_by} started it. {about(row.done, 'job')} done stay so; {about(left, 'job')} stay held."
-        self.app.push_screen(ConfirmDialog(question, more, "cancel it"), answered)
 
     def _change_queues(
         self, queues: Sequence[str], text: str, work: Callable[[Connection, By], Awaitable[str]]
