@@ -24,8 +24,10 @@ async def reaching(work: Awaitable[Result], hint: str = "`askpro status` shows i
     try:
         return await work
     except DATABASE_ERRORS as wrong:
-        silent = "no answer in time" if isinstance(wrong, TimeoutError) else type(wrong).__name__
-        raise Refused(f"The database cannot be reached or refuses: {str(wrong) or silent}.", hint) from wrong
+        from backend.valkey.client import in_few_words
+
+        reason = in_few_words(wrong).removesuffix(".")
+        raise Refused(f"The database cannot be reached or refuses: {reason}.", hint) from wrong
 
 
 def where_to_look(system: System) -> str:

@@ -74,11 +74,7 @@ def accept(system: System, file: Path, ask: Callable[[], str]) -> Join:
     `ask` gives the invitation's key and is asked again, a few times, when that does not open it; where nobody can be
     asked, the secret `join_key` is the key.
     """
-    if system.layout.postgres_data.exists():
-        raise Refused(
-            f"This home has a database of its own, in {system.layout.postgres_data}: it cannot join another system.",
-            "Set ASKPRO_HOME to a new directory for the node.",
-        )
+    refuse_own_database(system)
     from askpro_console.secrets import Place
 
     sealed = read_invitation(_content(file), str(file))
@@ -88,6 +84,15 @@ def accept(system: System, file: Path, ask: Callable[[], str]) -> Join:
         system.secrets.put(name, value, Place.SEALED)
     write_join(system.layout.join_file, invited.join)
     return invited.join
+
+
+def refuse_own_database(system: System) -> None:
+    """Raises Refused when this home has a database itself."""
+    if system.layout.postgres_data.exists():
+        raise Refused(
+            f"This home has a database of its own, in {system.layout.postgres_data}: it cannot join another system.",
+            "Set ASKPRO_HOME to a new directory for the node.",
+        )
 
 
 def _opened(system: System, sealed: Invitation, name: str, ask: Callable[[], str]) -> Invited:

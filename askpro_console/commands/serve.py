@@ -30,12 +30,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Bring the node up; 1 when it does not become ready."""
     from askpro_console.commands.up import bring_up
-    from askpro_console.joining import accept
+    from askpro_console.joining import accept, refuse_own_database
     from backend.stack.client import is_running
 
     system = System.load() if args.join is None else _whatever_it_joined()
     system.secrets.unlock_by_asking()
     if args.join is not None:
+        refuse_own_database(system)
         if is_running(system.layout) and not asyncio.run(_is_over(system)):
             raise Refused("This node runs.", "`askpro down` first; it takes another join file when it starts.")
         accept(system, Path(args.join).expanduser(), lambda: getpass(f"Key of {args.join}: "))

@@ -42,6 +42,13 @@ class MigrationChanged(MigrationError):
 class SchemaTooNew(MigrationError):
     """The database has migrations that this program does not know: a newer version has been here."""
 
+    def __init__(self, migration: str) -> None:
+        super().__init__(
+            f"The database has the migration {migration}, which this version of the program does not know: "
+            "a newer version has been here. Start that version, or restore a backup."
+        )
+        self.migration = migration
+
 
 class MigrationFailed(MigrationError):
     """A migration's statement was refused; nothing of that migration was kept."""
@@ -182,10 +189,7 @@ def _check(known: Sequence[Migration], recorded: dict[int, tuple[str, str]]) -> 
     for number, (name, checksum) in sorted(recorded.items()):
         migration = by_number.get(number)
         if migration is None:
-            raise SchemaTooNew(
-                f"The database has the migration {name}, which this version of the program does not know: "
-                "a newer version has been here. Start that version, or restore a backup."
-            )
+            raise SchemaTooNew(name)
         if migration.checksum != checksum:
             raise MigrationChanged(
                 f"The migration {migration.name} has changed since it was applied (as {name}). "

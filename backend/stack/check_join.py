@@ -63,6 +63,7 @@ async def check(question: Question) -> str:
 
     from backend.postgres.pools import DATABASE_ERRORS
     from backend.services.fleet.registry import NameTaken
+    from backend.valkey.client import in_few_words
 
     join = question.join
     end = time.monotonic() + question.wait_s
@@ -88,9 +89,8 @@ async def check(question: Question) -> str:
             raise Unfit(f"The server at {join.where} has no database {join.postgres_database}.", INVITE) from missing
         except DATABASE_ERRORS as error:
             if time.monotonic() + TRY_AGAIN_S > end:
-                reason = str(error) or "no answer in time"
                 raise Unfit(
-                    f"The database at {join.where} cannot be reached: {reason}.",
+                    f"The database at {join.where} cannot be reached: {in_few_words(error)}.",
                     "Is the system there up, and does the network let this machine in? Then `askpro serve` again.",
                 ) from error
         await asyncio.sleep(TRY_AGAIN_S)
@@ -101,7 +101,7 @@ async def _look(question: Question) -> str:
     import asyncpg
 
     from backend.postgres.address import Role
-    from backend.postgres.migrate import MigrationError, pending
+    from backend.postgres.migrate import MigrationError, SchemaTooNew, pending
     from backend.postgres.pools import connect
     from backend.services.fleet.registry import Self, claim
 
@@ -123,6 +123,13 @@ async def _look(question: Question) -> str:
                 connection,
                 Self(node=question.node, home=question.home, version=question.version, is_joined=True),
             )
+        except SchemaTooNew as error:
+            there = f" ({question.join.version})" if question.join.version else ""
+            raise Unfit(
+                f"This node, version {question.version}, is older than the system it joins{there}:"
+                f" it does not know the database's {error.migration}.",
+                "Install the version that runs there.",
+            ) from error
         except MigrationError as error:
             there = f" ({question.join.version})" if question.join.version else ""
             raise Unfit(

@@ -72,6 +72,11 @@ async def exchange(seconds: float = EXCHANGE_S) -> AsyncIterator[None]:
 
 def in_few_words(error: BaseException) -> str:
     """The failure on one short line, for a badge or a log."""
-    silent = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-    words = " ".join(str(error).split()) or silent
+    if isinstance(error, FileNotFoundError):
+        words = "nothing listens there: no such socket"
+    elif isinstance(error, ConnectionRefusedError):
+        words = "nothing listens there"
+    else:
+        silent = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+        words = " ".join(str(error).split()) or silent
     return words if len(words) <= 120 else words[:119] + "…"

@@ -359,14 +359,16 @@ async def test_a_node_that_fits_takes_its_name_and_one_that_does_not_says_why(
     passwords = {**join.passwords, Role.WORKER.value: "wrong"}
     assert "refuses this node's passwords" in str(await refusal(msgspec.structs.replace(join, passwords=passwords)))
     nowhere = await refusal(msgspec.structs.replace(join, postgres_host="127.0.0.1", postgres_port=1), wait_s=0.6)
-    assert "127.0.0.1:1 cannot be reached" in str(nowhere)
+    assert "127.0.0.1:1 cannot be reached: nothing listens there." in str(nowhere)
+    gone = await refusal(msgspec.structs.replace(join, postgres_host="/nowhere"))
+    assert "/nowhere cannot be reached: nothing listens there: no such socket." in str(gone)
     assert "no database elsewhere" in str(await refusal(msgspec.structs.replace(join, postgres_database="elsewhere")))
 
     await superuser.execute(
         "insert into askpro.schema_migrations (number, name, checksum) values (9999, '9999_x.sql', '')"
     )
     newer = await refusal(msgspec.structs.replace(join, version="9.0"))
-    assert "does not fit the system it joins (9.0)" in str(newer)
+    assert "is older than the system it joins (9.0): it does not know the database's 9999_x.sql" in str(newer)
     assert newer.hint == "Install the version that runs there."
     await superuser.execute("delete from askpro.schema_migrations where number >= 17")
     assert "This node is newer than the system it joins" in str(await refusal(join))
