@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
@@ -79,10 +80,10 @@ COLUMNS: tuple[Column[CallRow], ...] = (
     Column(
         "length", "Length", timed=length_cell, width=7, align="right", sort=lambda row: row.duration_s, searched=False
     ),
-    Column("caller", "Caller", cell=caller_cell, width=18, grow=2, most=30),
+    Column("caller", "Caller", cell=caller_cell, width=18, grow=4, most=30),
     Column("outcome", "Outcome", cell=state_cell, width=13),
     Column("company", "Company", cell=lambda row: Piece(row.company), width=16, grow=1, most=24, priority=2),
-    Column("branch", "Branch", cell=lambda row: Piece(row.branch, Tone.DIM), width=12, priority=5),
+    Column("branch", "Branch", cell=lambda row: Piece(row.branch, Tone.DIM), width=12, grow=1, most=18, priority=5),
     Column("number", "Number", cell=lambda row: Piece(masked(row.from_number), Tone.DIM), width=15, priority=4),
     Column("mood", "Mood", cell=mood_cell, width=10, priority=3),
     Column(
@@ -205,4 +206,4 @@ class CallsScreen(ConsoleScreen):
             return
         view = self.query_one("#glance", LineView)
         row = self.query_one(VirtualTable).cursor_row
-        view.show(glance_lines(row if isinstance(row, CallRow) else None, time.time(), GLANCE_WIDTH - 1))
+        view.show(glance_lines(row if isinstance(row, CallRow) else None, math.floor(time.time()), GLANCE_WIDTH - 2))

@@ -20,7 +20,7 @@ from textual.widget import Widget
 from screens.base import ConsoleScreen, ReasonLine
 from screens.moments import moment_text
 from widgets.columns import Column
-from widgets.figures import age_text, with_unit
+from widgets.figures import span_text, with_unit
 from widgets.header import Badge
 from widgets.line_view import LineView
 from widgets.pieces import Content, Line, Piece, Tone, fitted, line, pieces_of, rule, wrapped
@@ -99,7 +99,7 @@ TIMELINE: tuple[Column[Entry], ...] = (
         width=13, priority=2,
     ),
     Column(
-        "took", "Took", cell=lambda row: with_unit(age_text(row.took_s)), width=7, align="right",
+        "took", "Took", cell=lambda row: with_unit(span_text(row.took_s)), width=7, align="right",
         sort=lambda row: row.took_s, searched=False, priority=3,
     ),
 )  # fmt: skip

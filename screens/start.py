@@ -87,7 +87,7 @@ def progress_lines(status: Status | None, elapsed: float, width: int, *, waiting
     lines.append(Line())
     if not ending and not (status and status.error):
         remark = "   The system starts by itself; leaving this screen does not stop it."
-        lines.append(Line((Piece(remark, Tone.FAINT),)))
+        lines.append(Line((Piece(remark, Tone.DIM),)))
     return lines
 
 

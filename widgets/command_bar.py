@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from textual import events
@@ -14,14 +14,17 @@ from textual.message import Message
 from textual.widgets import Input
 
 from widgets.line_view import LineView
-from widgets.pieces import Line, Piece, Tone, fitted
-from widgets.safe_text import safe_text
+from widgets.pieces import Line, Piece, Tone
+from widgets.safe_text import ELLIPSIS, cell_width, cut, safe_text
 
 LONGEST = 256
 """Characters that can be typed or pasted."""
 
 SETTLE_S = 1.0
 """Longest wait for keys on their way to the input."""
+
+FILTER_HINTS = ("⏎ keep", "esc clear", "!word without", "~word fuzzy")
+"""What a filter may be made of, what matters most first."""
 
 Kind = Literal["command", "filter"]
 
@@ -144,8 +147,21 @@ class CommandBar(Horizontal):
 
     def _tell_meant(self, text: str) -> None:
         view = self.query_one(".meant", LineView)
+        room = max(1, (self.app.size.width - 2) * 2 // 5 - 1)
         if self._meant is None:
-            view.show([Line((Piece("!word without  ~word fuzzy   ⏎ keep  esc clear", Tone.FAINT),))])
+            view.show([whole_words(FILTER_HINTS, room)])
             return
-        found = self._meant(text)
-        view.show([Line(fitted(Piece("  ".join(found[:12]), Tone.DIM), max(1, self.app.size.width * 2 // 5 - 1)))])
+        view.show([whole_words(self._meant(text)[:12], room)])
+
+
+def whole_words(words: Sequence[str], width: int) -> Line:
+    """As many of the words from the first on as fit whole; an ellipsis for those that do not."""
+    kept, used = "", 0
+    for number, word in enumerate(words):
+        cells = cell_width(safe_text(word)) + (2 if number else 0)
+        tail = 2 if number < len(words) - 1 else 0
+        if used + cells + tail > width:
+            more = f" {ELLIPSIS}" if number else cut(word, width)
+            return Line((Piece(f"{kept}{more}", Tone.DIM),))
+        kept, used = f"{kept}{'  ' if number else ''}{word}", used + cells
+    return Line((Piece(kept, Tone.DIM),))
