@@ -139,9 +139,9 @@ def write_new(path: Path, content: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
         raise PlaceUnusable(f"{path} is there already.", "Name another file, or remove that one first.") from error
-    except FileNotFoundError as error:
-        raise PlaceUnusable(f"There is no directory {path.parent}.", "Make it, or name another file.") from error
     except OSError as error:
+        if not path.parent.is_dir():
+            raise PlaceUnusable(f"There is no directory {path.parent}.", "Make it, or name another file.") from error
         raise PlaceUnusable(f"{path} cannot be made: {error.strerror or error}.", "Name another file.") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
