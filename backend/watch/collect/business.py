@@ -59,8 +59,10 @@ restarts as (
     select date_part('epoch', at), format('%s: %s %s', actor, replace(action, '.', ' '), subject)
     from (select * from audit_log where at > now() - interval '24 hours' order by at desc limit 20) said
     union all
+    -- Not all that a new system begins with: they would leave no room for anything else.
     select date_part('epoch', applied_at), format('migration %s', name)
-    from schema_migrations where applied_at > now() - interval '24 hours'
+    from (select * from schema_migrations where applied_at > now() - interval '24 hours'
+          order by applied_at desc, name desc limit 5) applied
     union all
     select date_part('epoch', pg_postmaster_start_time()),
            format('PostgreSQL %s started', current_setting('server_version'))
