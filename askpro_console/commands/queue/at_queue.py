@@ -69,6 +69,14 @@ def number(text: str) -> int:
     return int(text)
 
 
+def how_many(text: str) -> int:
+    """How many lines at most; for `type=` of an argument. Raises argparse.ArgumentTypeError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
+        short = text if len(text) <= 40 else f"{text[:40]}…"
+        raise argparse.ArgumentTypeError(f"{short!r} is no number of lines such as 50")
+    return int(text)
+
+
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that choose held jobs."""
     parser.add_argument("--queue", choices=QUEUES, help="of this queue")

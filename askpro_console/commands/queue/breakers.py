@@ -41,7 +41,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb."""
     breaker = verbs.add_parser("breaker", help="breakers of providers; hold one open, or close it at once")
     breaker.add_argument("provider", nargs="?", metavar="PROVIDER", help=", ".join(Provider))
-    breaker.add_argument("order", nargs="?", choices=("open", "close"), metavar="open|close")
+    breaker.add_argument("order", nargs="?", choices=("open", "close"), metavar="open|close", help="nothing: list them")
     add_until(breaker)
     add_ramp(breaker)
     add_changing(breaker)

@@ -67,7 +67,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     discard = verbs.add_parser("discard", help="delete held jobs for good; what is known about their failure stays")
     move = verbs.add_parser("move", help="run held jobs in another queue; the held ones stay as a record")
     for verb, action in ((retry, BulkAction.RETRY), (discard, BulkAction.DISCARD), (move, BulkAction.MOVE)):
-        verb.add_argument("jobs", type=number, nargs="*", metavar="JOB")
+        verb.add_argument("jobs", type=number, nargs="*", metavar="JOB", help="numbers of held jobs")
         add_choice(verb)
         verb.add_argument("--all", action="store_true", help="all held jobs, when nothing else chooses")
         verb.add_argument("--rate", type=float, metavar="N", help="at most N jobs per second")

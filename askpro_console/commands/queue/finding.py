@@ -6,7 +6,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-from askpro_console.commands.queue.at_queue import QUEUES, at_queue, named_queue
+from askpro_console.commands.queue.at_queue import QUEUES, at_queue, how_many, named_queue
 from askpro_console.printed import clock, print_json, print_table
 from askpro_console.refusal import Refused
 from askpro_console.spans import span
@@ -17,13 +17,13 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb."""
     find = verbs.add_parser("find", help="jobs by number, type, error, payload, company or time, newest first")
     find.add_argument("text", nargs="*", metavar="WORD", help="stands in type, error or payload; a number is an id too")
-    find.add_argument("--queue", choices=QUEUES)
-    find.add_argument("--company", metavar="SLUG")
+    find.add_argument("--queue", choices=QUEUES, help="of this queue")
+    find.add_argument("--company", metavar="SLUG", help="of this company")
     find.add_argument("--type", metavar="TYPE", help="of exactly this job type")
     find.add_argument("--before", type=span, metavar="SPAN", help="longer ago than this")
-    find.add_argument("--since", type=span, metavar="SPAN", help="such as 30m, 2h, 3d")
+    find.add_argument("--since", type=span, metavar="SPAN", help="within this time, such as 30m, 2h, 3d")
     find.add_argument("--held", action="store_true", help="only jobs that are or were held")
-    find.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default 50, most 1000)")
+    find.add_argument("--limit", type=how_many, default=50, metavar="N", help="at most so many (default 50, most 1000)")
     find.set_defaults(act=_find)
 
 
@@ -39,7 +39,7 @@ def _find(system: System, args: argparse.Namespace) -> int:
         until=None if args.before is None else datetime.now(UTC) - args.before,
         held_only=args.held,
     )
-    limit = max(1, min(args.limit, 1_000))
+    limit = min(args.limit, 1_000)
     try:
         answer = at_queue(system, lambda connection: search_jobs(connection, question, limit=limit))
     except NoSuchCompany:

@@ -6,9 +6,9 @@ import argparse
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-from askpro_console.commands.queue.at_queue import QUEUES, at_queue, refuse_unused
+from askpro_console.commands.queue.at_queue import at_queue, refuse_unused
 from askpro_console.printed import capital, clock, print_json, print_table
-from askpro_console.refusal import Refused, WrongUsage
+from askpro_console.refusal import WrongUsage
 from askpro_console.spans import span
 from askpro_console.system import System
 
@@ -60,8 +60,8 @@ def _history(system: System, args: argparse.Namespace) -> int:
         print_json(history)
         return 0
     if not history.total.ended and not history.total.put_in:
-        of = f" of {args.subject}" if args.subject else ""
-        raise Refused(f"Nothing{of} was counted within this time.", f"Queues are {', '.join(QUEUES)}.")
+        print(f"Nothing{f' of {args.subject}' if args.subject else ''} was counted within this time.")
+        return 0
     _print(history, steps=args.steps)
     return 0
 

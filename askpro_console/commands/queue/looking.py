@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from askpro_console.commands.queue.at_queue import add_choice, at_queue, chosen, print_held, refuse_unused
+from askpro_console.commands.queue.at_queue import add_choice, at_queue, chosen, how_many, print_held, refuse_unused
 from askpro_console.printed import clock, print_json, print_table
 from askpro_console.system import System
 
@@ -19,7 +19,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     held = verbs.add_parser("held", help="held jobs, newest first, or with --causes what they are held for")
     add_choice(held)
     held.add_argument("--causes", action="store_true", help="the causes, with how many jobs of an hour, a day, a week")
-    held.add_argument("--limit", type=int, metavar="N", help="at most so many (default 1000, most 10000)")
+    held.add_argument("--limit", type=how_many, metavar="N", help="at most so many (default 1000, most 10000)")
     held.set_defaults(act=_held)
 
 
@@ -30,7 +30,7 @@ def _held(system: System, args: argparse.Namespace) -> int:
         ignored = ("queue", "type", "cause", "company", "text", "since", "before", "limit")
         refuse_unused(args, ignored, "with --causes, which lists them all", "Leave one of them out.")
         return _causes(system, args)
-    held, limit = chosen(args), USUAL if args.limit is None else max(1, min(args.limit, MOST))
+    held, limit = chosen(args), USUAL if args.limit is None else min(args.limit, MOST)
     lines = at_queue(system, lambda connection: held_lines(connection, held, limit=limit))
     if args.json:
         print_json(lines)

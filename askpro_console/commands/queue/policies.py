@@ -40,7 +40,7 @@ def _policies(system: System, args: argparse.Namespace) -> int:
     known = (*(queue.value for queue in system.loaded.policies.queues), *system.loaded.policies.job_types())
     if args.subject not in {None, *known}:
         raise WrongUsage(
-            f"There is no queue or job type `{args.subject}`{perhaps(args.subject, known)}",
+            f"There is no queue or job type `{args.subject}`{perhaps(args.subject, known) or '.'}",
             "`askpro queue policies` lists them all.",
         )
     lines = [line for line in _in_force(system) if _concerns(line, args.subject)]

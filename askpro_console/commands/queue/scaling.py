@@ -57,9 +57,9 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     scale = verbs.add_parser(
         "scale", help="how many jobs of a queue run at once; `auto` gives it to the balancer again"
     )
-    scale.add_argument("queue", choices=QUEUES, metavar="QUEUE")
-    scale.add_argument("slots", metavar="SLOTS|auto")
-    scale.add_argument("--node", default="", metavar="NAME", help="on one machine; else on each")
+    scale.add_argument("queue", choices=QUEUES, metavar="QUEUE", help=", ".join(QUEUES))
+    scale.add_argument("slots", metavar="SLOTS|auto", help="a number such as 20; auto: its policy's and the balancer's")
+    scale.add_argument("--node", metavar="NAME", help="on one machine; else on each")
     add_changing(scale)
     scale.set_defaults(act=_scale)
     balance = verbs.add_parser("balance", help="slots, and the balancer's decisions; let it, stop it, take all back")
@@ -70,6 +70,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _scale(system: System, args: argparse.Namespace) -> int:
     slots = slot_number(args.slots)
+    args.node = args.node or ""
     _, blast = subject_and_blast(system, PauseKind.QUEUE, args.queue)
     rows = tuple(row for row in queues_now(system).slots if row.queue == args.queue and args.node in {"", row.node})
     if args.node and not rows and slots is not None:
