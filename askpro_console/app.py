@@ -166,10 +166,10 @@ class AskProApp(App[int]):
         """A short remark."""
         self.notify(text, severity=severity, markup=False)
 
-    def restart(self, processes: Sequence[str]) -> None:
+    def restart(self, processes: Sequence[str], done: Callable[[Sequence[str]], object] = lambda _: None) -> None:
         """Restart processes of this machine."""
         if self.stack is not None:
-            self._run(self._restart(self.stack, tuple(processes)), "restart")
+            self._run(self._restart(self.stack, tuple(processes), done), "restart")
 
     def read_log(self, process: str, done: Callable[[Sequence[str]], object]) -> None:
         """Read the end of a log."""
@@ -402,16 +402,20 @@ class AskProApp(App[int]):
         assert self.stack is not None
         self._run(take_down(self.stack, screen, lambda: self.exit(0)), "stop")
 
-    async def _restart(self, stack: Stack, processes: tuple[str, ...]) -> None:
+    async def _restart(self, stack: Stack, processes: tuple[str, ...], done: Callable[[Sequence[str]], object]) -> None:
         from askpro_console.local_stack import StackTrouble
 
+        restarted: list[str] = []
         for process in processes:
             try:
                 await stack.restart(process)
             except StackTrouble as trouble:
                 self.say(f"{process}: {trouble}", severity="error")
             else:
+                restarted.append(process)
                 self.say(f"{process} drains and starts afresh.")
+        if restarted:
+            done(restarted)
 
     @staticmethod
     async def _read_log(stack: Stack, process: str, done: Callable[[Sequence[str]], object]) -> None:

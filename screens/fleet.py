@@ -178,6 +178,10 @@ def _is_idle(part: Part) -> bool:
     return part.node_state is not NodeState.UP or part.process.state in {"stopped", "waiting"}
 
 
+ON_WORKERS = frozenset({"fleet.more", "fleet.fewer", "fleet.unpin"})
+"""Actions on a worker's slots."""
+
+
 class FleetScreen(FleetActions):
     """Machines above, processes below; what is told to a machine is told to the one of the process under the cursor."""
 
@@ -206,30 +210,44 @@ class FleetScreen(FleetActions):
 
     def chosen(self) -> list[Part]:
         """The marked processes, else the one under the cursor."""
-        return [part for part in self.query_one(VirtualTable).acting_rows if isinstance(part, Part)]
+        rows = self.query_one(VirtualTable).acting_rows if self.children else []
+        return [part for part in rows if isinstance(part, Part)]
+
+    def title_of(self, action_id: str, title: str) -> str | None:
+        """What a key would do with the chosen processes and their machine."""
+        parts = self.chosen()
+        if action_id in ON_WORKERS:
+            return title if any(part.worker is not None for part in parts) else None
+        if action_id == "fleet.drain":
+            machines = {part.machine for part in parts}
+            nodes = self.fleet.nodes if self.fleet is not None else ()
+            return "resume" if any(node.drained_by for node in nodes if node.node in machines) else title
+        return title
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """New figures."""
         if isinstance(snapshot, FleetSnapshot):
             self.query_one(VirtualTable).set_rows(parts_of(snapshot, self.host.node))
             self._draw()
+            self.refresh_hints()
 
     def on_resize(self) -> None:
         """Machines are laid out anew."""
         self._draw()
 
     def on_virtual_table_highlighted(self) -> None:
-        """The machine of the process under the cursor is marked."""
+        """The machine of the process under the cursor is marked; what can be done with it is told."""
         self._draw()
+        self.refresh_hints()
 
-    def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
+    async def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """A process with the end of its log."""
         if isinstance(event.row, Part):
-            self.app.push_screen(ProcessScreen(event.row.process.name, event.row.node, here=event.row.here))
+            await self.app.push_screen(ProcessScreen(event.row.process.name, event.row.node, here=event.row.here))
 
     def _draw(self) -> None:
         snapshot = self.fleet
-        if snapshot is None:
+        if snapshot is None or not self.children:
             return
         size = self.app.size
         under = self.query_one(VirtualTable).cursor_row

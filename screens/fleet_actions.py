@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
-
-from textual.binding import Binding, BindingType
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from backend.domain.vocabulary import NodeOrder, NodeState, PauseKind
-from backend.watch.snapshots import FleetSnapshot, NodeRow, PauseRow, WorkerRow
+from backend.watch.snapshots import FleetSnapshot, NodeRow, PauseRow, QueuesSnapshot, WorkerRow
 from screens.base import ConsoleScreen
 from screens.changing import change
 from screens.dialogs import ConfirmDialog
-from screens.forms import Blank, Field, Form, choice, fact, told
 from screens.link import Link, NotDone, module
 from screens.pausing import (
     Offer,
@@ -25,14 +22,13 @@ from screens.pausing import (
     paused_text,
     resume_all,
 )
-from widgets.pieces import Line, Piece, Tone
+from screens.queue_deeds import one_of_many
+from screens.scaling import ScaleAnswer, ScaleForm, scaling_of_worker
 
 if TYPE_CHECKING:
     from backend.postgres.pools import Connection
     from backend.services.operating.audit import By
     from screens.fleet import Part
-
-MOST_SLOTS = 1000
 
 DRAINS = "Each finishes or gives back what it has begun, ends, and is started again. Nothing accepted is lost."
 
@@ -74,8 +70,7 @@ class FleetActions(ConsoleScreen):
                 return
             if local:
                 # Through the control socket, which also works while the database does not.
-                self.host.restart(local)
-                self._note_restart(local)
+                self.host.restart(local, self._note_restart)
             if remote:
                 self._order([(part.node, part.process.name) for part in remote], NodeOrder.RESTART)
 
@@ -118,11 +113,12 @@ class FleetActions(ConsoleScreen):
         if (node := self._node(working=False)) is None:
             return
         if node.drained_by:
-            self.app.push_screen(ResumeForm([_pause_of(node)], f"{node.node} takes jobs again."), self._resume)
+            form = ResumeForm([_pause_of(node)], f"{node.node} takes jobs again.", ramps=False)
+            self.app.push_screen(form, self._resume)
             return
         effect = "Its workers finish what they do and take nothing more; the other machines go on."
         offer = Offer((Target(PauseKind.NODE, node.node),), effect)
-        self.app.push_screen(PauseForm([offer], self.host.user), self._drain)
+        self.app.push_screen(PauseForm([offer], self.host.user, ramps=False), self._drain)
 
     def action_more(self) -> None:
         """More jobs at once of the chosen worker's queue, on its machine."""
@@ -142,7 +138,13 @@ class FleetActions(ConsoleScreen):
             slots = await module("backend.services.operating.slots")
             await slots.unpin(connection, by, worker.queue, node=worker.node)
 
-        change(self, work, said=lambda _: f"{worker.queue} on {worker.node} follows its policy again.")
+        def answered(yes: bool | None) -> None:
+            if yes:
+                change(self, work, said=lambda _: f"{worker.queue} on {worker.node} follows its policy again.")
+
+        question = f"Give {worker.queue} on {worker.node} back to the balancer?"
+        more = f"It has {worker.concurrency} slots there now; its policy's number holds again, and may be shifted."
+        self.app.push_screen(ConfirmDialog(question, more, "give it back"), answered)
 
     def action_forget(self) -> None:
         """Strike a machine that is gone for good off the list."""
@@ -184,27 +186,34 @@ class FleetActions(ConsoleScreen):
         return node
 
     def _worker(self) -> WorkerRow | None:
-        worker = next((part.worker for part in self.chosen() if part.worker is not None), None)
-        if worker is None:
+        workers = [part.worker for part in self.chosen() if part.worker is not None]
+        if not workers:
             self.host.say("Slots are a worker's: put the cursor on one.", severity="warning")
-        return worker
+            return None
+        if sentence := one_of_many(workers, "One worker's slots are set at a time"):
+            self.host.say(sentence, severity="warning")
+            return None
+        return workers[0]
 
     def _scale(self, by: int) -> None:
-        if (worker := self._worker()) is not None:
-            self.app.push_screen(SlotsForm(worker, by=by, user=self.host.user), self._scaled)
+        worker = self._worker()
+        if worker is None:
+            return
+        seen = self.host.seen("queues")
+        snapshot = seen.snapshot if seen is not None and isinstance(seen.snapshot, QueuesSnapshot) else None
+        form = ScaleForm(scaling_of_worker(worker, snapshot), by=by, user=self.host.user)
+        self.app.push_screen(form, self._scaled)
 
-    def _scaled(self, answer: tuple[WorkerRow, int, str] | None) -> None:
+    def _scaled(self, answer: ScaleAnswer | None) -> None:
         if answer is None:
             return
-        worker, number, reason = answer
 
         async def work(connection: Connection, by: By) -> None:
             slots = await module("backend.services.operating.slots")
-            await slots.scale(connection, by, worker.queue, number, node=worker.node, reason=reason)
+            await slots.scale(connection, by, answer.queue, answer.slots, node=answer.node, reason=answer.reason)
 
-        change(
-            self, work, said=lambda _: f"{worker.queue} has {number} slots on {worker.node}, until `=` gives them back."
-        )
+        said = f"{answer.queue} has {answer.slots} slots on {answer.node}, until `=` gives them back."
+        change(self, work, said=lambda _: said)
 
     def _drain(self, answer: PauseAnswer | None) -> None:
         if answer is None:
@@ -259,64 +268,3 @@ def _pause_of(node: NodeRow) -> PauseRow:
         id=0, kind=PauseKind.NODE.value, name=node.node, reason=node.drain_reason, paused_by=node.drained_by,
         paused_at=node.drained_at or 0.0, until=None, ramp_s=0, resumed_at=None,
     )  # fmt: skip
-
-
-class SlotsForm(Form["tuple[WorkerRow, int, str] | None"]):
-    """How many jobs at once of a queue on one machine."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("plus", "change(1)", "more"),
-        Binding("minus", "change(-1)", "fewer"),
-    ]
-
-    def __init__(self, worker: WorkerRow, *, by: int, user: str) -> None:
-        """A question that begins with so many more or fewer than the worker has now."""
-        super().__init__()
-        self._worker = worker
-        self._user = user
-        self._first = min(MOST_SLOTS, max(1, worker.concurrency + by))
-
-    def blanks(self) -> Sequence[Blank]:
-        """How many, why."""
-        return (Blank("slots", "Jobs at once", str(self._first)), Blank("reason", "Why", hint="for the record"))
-
-    def above(self, width: int) -> Iterable[Line]:
-        """The worker as it is."""
-        worker = self._worker
-        yield Line()
-        yield from told(f"Scale {worker.queue} on {worker.node}", width, Tone.BRIGHT)
-        yield Line()
-        yield fact("Now", Piece(f"{worker.busy} of {worker.concurrency} at work"), width=width)
-
-    def below(self, width: int) -> Iterable[Line]:
-        """What it means; the keys."""
-        yield Line()
-        if self._number() is None:
-            yield from told(f"\u2716 It is a number from 1 to {MOST_SLOTS}.", width, Tone.CRIT)
-        else:
-            yield from told("Only this machine; the balancer leaves it alone until `=` gives it back.", width, Tone.DIM)
-        yield Line()
-        typing = bool(self.typing)
-        yield choice("y", "scale", f"recorded as {self._user}", possible=self._number() is not None and not typing)
-        yield choice("+ -", "one more, one fewer", possible=not typing)
-        yield choice("tab", "to the question" if typing else "type how many, why")
-        yield choice("esc", "do nothing")
-        yield Line()
-
-    def changed(self, name: str, value: str) -> None:
-        """What it means is told anew."""
-        self.draw()
-
-    def action_change(self, by: int) -> None:
-        """One more, or one fewer."""
-        number = self._number() or self._first
-        self.query_one("#field-slots", Field).value = str(min(MOST_SLOTS, max(1, number + by)))
-
-    def action_agree(self) -> None:
-        """Scale."""
-        if (number := self._number()) is not None:
-            self.dismiss((self._worker, number, self.value("reason")))
-
-    def _number(self) -> int | None:
-        text = self.value("slots") or str(self._first)
-        return int(text) if text.isdecimal() and 1 <= int(text) <= MOST_SLOTS else None

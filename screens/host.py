@@ -91,8 +91,11 @@ class Host(Protocol):
     def say(self, text: str, *, severity: Severity = "information") -> None:
         """A short remark that goes away by itself. The text is shown as it is, never as markup."""
 
-    def restart(self, processes: Sequence[str]) -> None:
-        """Drain these processes of this machine and start them afresh; says how it went."""
+    def restart(self, processes: Sequence[str], done: Callable[[Sequence[str]], object] = ...) -> None:
+        """Drain these processes of this machine and start them afresh; says how it went.
+
+        `done` gets those with which it succeeded, on the event loop, if there are any.
+        """
 
     def read_log(self, process: str, done: Callable[[Sequence[str]], object]) -> None:
         """Read the end of a process's log and hand it over on the event loop."""

@@ -22,6 +22,26 @@ LIMIT_S = 6.0
 """Longest wait for the database; a statement's own limit is shorter as a rule."""
 
 
+CLOSE_S = 2.0
+"""Longest wait for a connection to be closed in good order."""
+
+AGAIN = "ctrl+r tries again."
+
+UNCHANGED = "Nothing was changed."
+
+UNKNOWN = "The database did not say whether it was done: look before you do it again."
+
+BY_STATE = {
+    "57P01": "The database is being stopped.",
+    "57P02": "The database starts anew after a crash.",
+    "57P03": "The database is starting, or being stopped.",
+    "53300": "The database has no connection left.",
+    "57014": "The database needed too long for it.",
+    "55P03": "Somebody else is at work on the same thing.",
+}
+"""Sentences for errors of the server that say little by themselves, by their SQLSTATE."""
+
+
 class NotDone(Exception):
     """It was not read or done; the text says why, and what can be done about it."""
 
@@ -44,23 +64,34 @@ class Link:
         except NotDone:
             raise
         except Exception as error:
-            raise NotDone(sentence_of(error)) from error
+            raise NotDone(f"{sentence_of(error)} {AGAIN}" if _is_trouble(error) else sentence_of(error)) from error
 
     async def change(self, work: Callable[[Connection, By], Awaitable[Result]]) -> Result:
-        """What `work` did, in one transaction, by the person who sits here. Raises NotDone; then nothing was done."""
-        by = await who(self._host)
+        """What `work` did, in one transaction, by the person who sits here.
+
+        Raises NotDone; then nothing was done, or the text says that this is not known.
+        """
+        connection, is_asked_to_keep = None, False
         try:
+            by = await who(self._host)
             async with asyncio.timeout(LIMIT_S):
                 connection = await connected(self._host, changes=True)
-                try:
-                    async with connection.transaction():
-                        return await work(connection, by)
-                finally:
-                    await connection.close(timeout=2)
+                transaction = connection.transaction()
+                await transaction.start()
+                result = await work(connection, by)
+                is_asked_to_keep = True
+                await transaction.commit()
         except NotDone:
             raise
         except Exception as error:
-            raise NotDone(sentence_of(error)) from error
+            if is_asked_to_keep and _is_trouble(error):
+                raise NotDone(UNKNOWN) from error
+            raise NotDone(f"{sentence_of(error)} {UNCHANGED}" if _is_trouble(error) else sentence_of(error)) from error
+        else:
+            return result
+        finally:
+            if connection is not None:
+                await _close(connection)
 
     async def aclose(self) -> None:
         """Close the connection, without waiting for what still runs on it."""
@@ -92,12 +123,38 @@ async def module(name: str) -> Any:  # noqa: ANN401 -- a module
     return await asyncio.to_thread(import_module, name)
 
 
+async def _close(connection: Any) -> None:  # noqa: ANN401 -- asyncpg is not imported before it is needed
+    """Close a connection whose work is done, or will not be; nobody needs to hear when that goes wrong."""
+    try:
+        await connection.close(timeout=CLOSE_S)
+    except Exception:
+        connection.terminate()
+
+
+def _is_trouble(error: BaseException) -> bool:
+    """Whether the database could not do it just now, instead of refusing it."""
+    state = getattr(error, "sqlstate", None) or ""
+    return isinstance(error, (TimeoutError, OSError)) or _is_lost(error) or state[:2] == "57" or state in BY_STATE
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether the connection ended meanwhile: class 08, or asyncpg's own word for it, which has no SQLSTATE."""
+    return (getattr(error, "sqlstate", None) or "")[:2] == "08" or type(error).__name__ == "InterfaceError"
+
+
 def sentence_of(error: BaseException) -> str:
-    """What went wrong, as a sentence."""
+    """What went wrong, as a sentence; what to do about it where the error knows."""
     if isinstance(error, TimeoutError):
-        return f"The database did not answer within {LIMIT_S:.0f} s. ctrl+r tries again."
+        return f"The database did not answer within {LIMIT_S:.0f} s."
+    if isinstance(error, OSError):
+        return f"The database cannot be reached: {error.strerror or error}."
+    if _is_lost(error):
+        return "The connection to the database was lost."
+    if (told := BY_STATE.get(getattr(error, "sqlstate", None) or "")) is not None:
+        return told
     hint = getattr(error, "hint", "")
     text = str(error) or type(error).__name__
+    text = text[:1].upper() + text[1:]
     if not text.endswith((".", "?", "!")):
         text = f"{text}."
     return f"{text} {hint}".strip() if isinstance(hint, str) and hint else text

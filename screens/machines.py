@@ -137,12 +137,24 @@ def machine_lines(snapshot: FleetSnapshot, width: int, most: int, *, chosen: str
     lines = [rule((Piece("Machines", Tone.BRIGHT), Piece(f"  {len(snapshot.nodes)}")), width, right)]
     for node in shown:
         lines += node_lines(node, snapshot, width, chosen=node.node == chosen and len(snapshot.nodes) > 1)
-    if len(snapshot.nodes) > len(shown):
-        more = len(snapshot.nodes) - len(shown)
-        lines.append(Line((Piece(f" and {more} more, all well: sort processes by node", Tone.DIM),)))
+    if rest := [node for node in snapshot.nodes if node not in shown]:
+        lines.append(rest_line(rest, width))
     lines.append(cache_line(snapshot.cache, width))
     lines += [order_line(order, snapshot.taken_at, width) for order in latest_orders(snapshot)]
     return lines
+
+
+def rest_line(nodes: Sequence[NodeRow], width: int) -> Line:
+    """How many machines there is no room for, and how those are."""
+    bad = sum(_in_trouble(node) for node in nodes)
+    stopped = sum(node.state is NodeState.LEFT for node in nodes)
+    told = [f"{bad} in trouble"] if bad else []
+    told += [f"{stopped} stopped"] if stopped else []
+    tone = Tone.WARN if bad else Tone.DIM
+    how = Piece(f"{'▲ ' if bad else ''}{', '.join(told) or 'all well'}", tone)
+    return Line(
+        fitted((Piece(f" and {len(nodes)} more, ", Tone.DIM), how, Piece(": < > sort by node", Tone.DIM)), width)
+    )
 
 
 def shown_nodes(nodes: Sequence[NodeRow], most: int, chosen: str) -> list[NodeRow]:

@@ -30,7 +30,7 @@ from screens.pausing import (
 )
 from screens.queue_deeds import Deed, Meant, holds, meant, one_of_many
 from screens.queue_lists import Expected, ProviderLine, QueueLine, TypeLine, about, listed
-from screens.scaling import ScaleAnswer, ScaleForm
+from screens.scaling import ScaleAnswer, ScaleForm, scaling_of_line
 
 if TYPE_CHECKING:
     from backend.postgres.pools import Connection
@@ -169,7 +169,7 @@ class QueueActions(HeldActions):
         line, snapshot = self._queue_line(), self.snapshot
         if line is None or snapshot is None:
             return
-        form = ScaleForm(line, snapshot.job_types, by=by, user=self.host.user)
+        form = ScaleForm(scaling_of_line(line, snapshot.job_types), by=by, user=self.host.user)
         self.app.push_screen(form, self._scaled)
 
     def _scaled(self, answer: ScaleAnswer | None) -> None:

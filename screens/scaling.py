@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from backend.watch.snapshots import JobTypeRow
+from backend.watch.snapshots import JobTypeRow, QueuesSnapshot, WorkerRow
 from screens.forms import Blank, Field, Form, choice, fact, told
 from screens.queue_lists import QueueLine
 from widgets.figures import age_text, count_text, meter
@@ -45,6 +45,43 @@ class Place:
 
     def __str__(self) -> str:
         return self.node or EVERYWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What a question about slots is about."""
+
+    queue: str
+    places: tuple[Place, ...]
+    """Where it can be scaled, at least one."""
+    ready: int | None
+    """Jobs that wait; None where that is not known."""
+    oldest_s: float | None
+    run_s: float | None
+    """How long one runs; None when nothing is known."""
+    busy: int | None = None
+    """Jobs at work there; None where only the queue is meant."""
+
+
+def scaling_of_line(line: QueueLine, types: Sequence[JobTypeRow]) -> Scaling:
+    """A queue, on all of its nodes or on one."""
+    row = line.row
+    return Scaling(row.queue, tuple(places(line)), row.ready, row.oldest_s, run_s(row.queue, types))
+
+
+def scaling_of_worker(worker: WorkerRow, snapshot: QueuesSnapshot | None) -> Scaling:
+    """A queue on one worker's node; with the queues' figures also what waits, and within which bounds."""
+    slots, floor, ceiling, base = worker.concurrency, 0, MOST, worker.concurrency
+    row, run = None, None
+    if snapshot is not None:
+        row = next((row for row in snapshot.queues if row.queue == worker.queue), None)
+        run = run_s(worker.queue, snapshot.job_types)
+        for slot in snapshot.slots:
+            if (slot.queue, slot.node) == (worker.queue, worker.node):
+                floor, ceiling, base = slot.floor, slot.ceiling, slot.base
+    place = Place(worker.node, slots, floor, ceiling, base)
+    ready, oldest_s = (row.ready, row.oldest_s) if row is not None else (None, None)
+    return Scaling(worker.queue, (place,), ready, oldest_s, run, worker.busy)
 
 
 def places(line: QueueLine) -> list[Place]:
@@ -89,12 +126,11 @@ class ScaleForm(Form["ScaleAnswer | None"]):
         Binding("right", "place(1)", "elsewhere"),
     ]
 
-    def __init__(self, line: QueueLine, types: Sequence[JobTypeRow], *, by: int, user: str) -> None:
+    def __init__(self, about: Scaling, *, by: int, user: str) -> None:
         """A question that begins with so many more or fewer than now."""
         super().__init__()
-        self._line = line
-        self._run_s = run_s(line.row.queue, types)
-        self._places = places(line)
+        self._about = about
+        self._places = about.places
         self._place = 0
         self._user = user
         self._first = str(min(MOST, max(1, self.place.slots + by)))
@@ -110,16 +146,20 @@ class ScaleForm(Form["ScaleAnswer | None"]):
 
     def above(self, width: int) -> Iterable[Line]:
         """The queue and what waits there."""
-        row = self._line.row
+        about = self._about
+        only = f" on {self.place.node}" if len(self._places) == 1 and self.place.node else ""
         yield Line()
-        yield from told(f"Scale {row.queue}", width, Tone.BRIGHT)
+        yield from told(f"Scale {about.queue}{only}", width, Tone.BRIGHT)
         yield Line()
         where: tuple[Piece, ...] = (Piece(str(self.place), Tone.BRIGHT),)
         if len(self._places) > 1 and not self.typing:
             where = (Piece("‹ ", Tone.ACCENT), *where, Piece(" ›", Tone.ACCENT))
         yield fact("Where", *where, width=width)
-        waiting = (Piece(count_text(row.ready)), Piece(f", oldest {age_text(row.oldest_s)}" if row.ready else ""))
-        yield fact("Wait", *waiting, width=width)
+        if about.busy is not None:
+            yield fact("At work", Piece(f"{count_text(about.busy)} of {self.place.slots}"), width=width)
+        if about.ready is not None:
+            oldest = Piece(f", oldest {age_text(about.oldest_s)}" if about.ready else "")
+            yield fact("Wait", Piece(count_text(about.ready)), oldest, width=width)
 
     def below(self, width: int) -> Iterable[Line]:
         """What the number means; the keys."""
@@ -170,7 +210,7 @@ class ScaleForm(Form["ScaleAnswer | None"]):
         """Scale."""
         slots, problem = self._asked()
         if slots is not None and not problem:
-            self.dismiss(ScaleAnswer(self._line.row.queue, slots, self.place.node, self.value("reason")))
+            self.dismiss(ScaleAnswer(self._about.queue, slots, self.place.node, self.value("reason")))
 
     def _asked(self) -> tuple[int | None, str]:
         """The number, or what is wrong with it."""
@@ -185,10 +225,11 @@ class ScaleForm(Form["ScaleAnswer | None"]):
         return slots, ""
 
     def _meaning(self, slots: int) -> Iterable[tuple[str, Tone]]:
-        row, place = self._line.row, self.place
-        before, after = (clear_s(row.ready, self._run_s, count * place.machines) for count in (place.slots, slots))
-        if row.ready and after is not None and before is not None:
+        place, ready = self.place, self._about.ready or 0
+        before, after = (clear_s(ready, self._about.run_s, count * place.machines) for count in (place.slots, slots))
+        if ready and self._about.busy is None and after is not None and before is not None:
             yield f"What waits is done in about {age_text(after)} instead of {age_text(before)}.", Tone.TEXT
         if slots < place.floor:
             yield f"▲ That is below its floor of {place.floor}, which it has so that it is never starved.", Tone.WARN
-        yield "It stays so until `=` gives the queue back to the balancer.", Tone.DIM
+        where = " Other machines keep theirs." if place.node else ""
+        yield f"It stays so until `=` gives the queue back to the balancer.{where}", Tone.DIM

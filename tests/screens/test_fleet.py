@@ -6,17 +6,18 @@ import time
 
 import msgspec
 
-from backend.domain.vocabulary import OrderState
+from askpro_console.local_stack import StackTrouble
+from backend.domain.vocabulary import NodeState, OrderState
 from backend.postgres.address import PostgresAddress, Role
 from backend.services.fleet.registry import Self, beat
 from backend.watch.snapshots import CacheFigures, OrderRow
 from screens.fleet import parts_of, state_cell
-from screens.machines import cache_line, machine_lines
+from screens.machines import cache_line, machine_lines, rest_line
 from screens.process import log_lines
 from tests.databases import OpenConnection
 from tests.screens import samples
 from tests.screens.consoles import GivenReader, console
-from tests.screens.held_console import DatabaseStack
+from tests.screens.held_console import DatabaseStack, value
 from widgets.pieces import line, text_of
 from widgets.table import VirtualTable
 
@@ -95,6 +96,53 @@ def test_of_many_machines_those_in_trouble_stay_in_sight() -> None:
     assert "and 9 more, all well" in shown
 
 
+def test_machines_without_room_are_well_only_if_they_are() -> None:
+    fleet = samples.fleet_of_three()
+    well, drained, vanished = fleet.nodes
+    stopped = msgspec.structs.replace(well, node="old", state=NodeState.LEFT)
+    assert rest_line([well, stopped], 120).plain.startswith(" and 2 more, 1 stopped: ")
+    assert rest_line([well, drained, vanished], 120).plain.startswith(" and 3 more, ▲ 2 in trouble: ")
+
+
+async def test_the_drain_key_says_resume_where_a_machine_is_drained_and_asks_for_no_ramp() -> None:
+    async with console(GivenReader(samples.fleet_of_three()), first="fleet") as shown:
+        await shown.until_shows("worker-webhooks", "P drain")
+        shown.app.screen.query_one(VirtualTable).go_to("node-2/worker-webhooks")
+        await shown.until_shows("P resume")
+        await shown.press("P")
+        await shown.until_shows("Resume: node node-2", "new kernel")
+        assert "Ramp" not in shown.text
+
+
+class OneThatFails(DatabaseStack):
+    """A system whose API cannot be restarted."""
+
+    async def restart(self, process: str) -> None:
+        """Raises StackTrouble for the API."""
+        if process == "api":
+            raise StackTrouble("it does not answer", "")
+
+
+async def test_only_what_was_restarted_is_in_the_record(database: PostgresAddress) -> None:
+    async with console(GivenReader(samples.fleet_snapshot()), first="fleet", stack=OneThatFails(database)) as shown:
+        await shown.until_shows("worker-webhooks")
+        table = shown.app.screen.query_one(VirtualTable)
+        for name in ("api", "worker-webhooks"):
+            table.go_to(f"node-1/{name}")
+            await shown.press("space")
+        await shown.press("R")
+        await shown.until_shows("Restart 2 processes: api, worker-webhooks?")
+        await shown.press("y")
+        await shown.until_shows("api: it does not answer", "worker-webhooks drains and")
+
+        async def kept() -> bool:
+            return await value(database, "select count(*) from audit_log") == 1
+
+        while not await kept():
+            await shown.pilot.pause()
+    assert await value(database, "select string_agg(subject, '') from audit_log") == "node-1 worker-webhooks"
+
+
 def test_what_a_vanished_machine_ran_is_unknown_rather_than_well() -> None:
     parts = {part.key: part for part in parts_of(samples.fleet_of_three(), "node-1")}
     assert text_of([line(state_cell(parts["node-3/api"], 0.0))]) == "? vanished"
@@ -136,7 +184,7 @@ async def test_machines_are_told_what_to_do_from_one_console(
 
         await shown.press("P")
         await shown.until_shows("node node-2", "take nothing more")
-        await shown.press(*"kernel", "tab", "tab", "tab", "y")
+        await shown.press(*"kernel", "tab", "tab", "y")
         await shown.until_shows("Paused node node-2.")
         assert await worker.fetchval("select reason from pauses where kind = 'node' and name = 'node-2'") == "kernel"
 
@@ -147,6 +195,12 @@ async def test_machines_are_told_what_to_do_from_one_console(
         slots = await worker.fetchrow("select slots, is_pinned, decided_by from queue_slots where node = 'node-2'")
         assert slots is not None
         assert tuple(slots) == (32, True, "anna")
+        await shown.press("equals_sign")
+        await shown.until_shows("Give webhooks on node-2 back to the balancer?")
+        assert await worker.fetchval("select count(*) from queue_slots where node = 'node-2'") == 1
+        await shown.press("y")
+        await shown.until_shows("webhooks on node-2 follows its")
+        assert await worker.fetchval("select count(*) from queue_slots where node = 'node-2'") == 0
 
         table.go_to("node-3/api")
         await shown.press("R")

@@ -74,7 +74,7 @@ async def test_a_pause_has_a_reason_and_an_end_and_a_resume_a_ramp(database: Pos
         await shown.press("tab", "tab", "y")
         assert await value(database, "select count(*) from pauses") == 0, "nothing happens while it makes no sense"
         await shown.press("tab", "tab", *["backspace"] * 4, *"30 m", "tab", *"2 m", "enter")
-        await shown.until_shows("in 30 m", "speed over 2 m", "y     pause")
+        await shown.until_shows("in 30 m", "speed over 2 m", "recorded as anna")
         await shown.press("y")
         await shown.until_shows("Paused queue webhooks until")
         kept = await asked(database, lambda look: look.fetchrow("select * from pauses"))
