@@ -80,6 +80,26 @@ async def test_free_slots_are_told_near_the_wished_time(agent: Agent) -> None:
     assert field_of(near, "alternatives", "starts_at") == [on(2, 10), on(2, 11), on(2, 9, 30)]
 
 
+async def test_a_day_behind_the_horizon_is_too_far_and_not_merely_full(agent: Agent) -> None:
+    last = await agent.ask("check_availability", service="schnitt", date="2026-05-29", limit=1)
+    assert (last["ok"], len(field_of(last, "slots", "starts_at"))) == (True, 1)
+    behind = await agent.ask("check_availability", service="schnitt", date="2026-06-03")
+    assert (behind["ok"], behind["reason"]) == (False, "too_far")
+    assert max(map(str, field_of(behind, "alternatives", "starts_at"))) < "2026-06-01"
+    far = await agent.ask("check_availability", service="schnitt", date="2026-12-02")
+    assert (far["reason"], far["alternatives"]) == ("too_far", [])
+
+
+async def test_a_day_that_is_told_as_a_moment_is_the_branch_s(agent: Agent) -> None:
+    for moment in ("2026-03-04T09:30:00Z", "2026-03-04T04:30:00-05:00", "2026-03-04T10:30"):
+        offer = await agent.ask("check_availability", service="schnitt", date=moment, limit=1)
+        assert field_of(offer, "slots", "starts_at") == [on(2, 10, 30)]
+    evening = await agent.ask("check_availability", service="schnitt", date="2026-03-03T23:30:00Z", limit=1)
+    assert str(field_of(evening, "slots", "starts_at")[0]).startswith("2026-03-04"), "past midnight at the branch"
+    for edge in ("0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00"):
+        assert (await agent.ask("check_availability", service="schnitt", date=edge))["reason"] == "time_unreadable"
+
+
 async def test_an_appointment_is_booked_moved_and_cancelled(agent: Agent, setup: Connection) -> None:
     booked = await agent.book(on(2, 10), staff="anna")
     assert booked["message"] == (

@@ -8,7 +8,14 @@ from datetime import datetime, time, timedelta
 from backend.domain.availability import Slot
 from backend.domain.vocabulary import RefusalReason
 from backend.domain.zones import instant, zone
-from backend.services.booking.availability import MOST_DAYS, AvailabilityRequest, NotOffered, alternatives, available
+from backend.services.booking.availability import (
+    MOST_DAYS,
+    AvailabilityRequest,
+    NotOffered,
+    alternatives,
+    read_calendar,
+    slots_in,
+)
 from backend.services.companies.catalogue import NEAREST, Branch, Service, StaffMember
 from backend.services.functions import wording
 from backend.services.functions.refusals import Declined
@@ -81,9 +88,9 @@ async def check_availability(scene: Scene) -> Answer:
     day, clock = arguments.day(), arguments.clock()
     if day is None and arguments.text("date") is not None:
         raise Declined(RefusalReason.TIME_UNREADABLE)
-    if clock is None and arguments.text("date") is not None and arguments.text("time") is None:
-        moment = arguments.moment("date")
-        clock = moment.time() if moment else None
+    if (moment := arguments.moment("date")) is not None:
+        local = _wall_time(moment, branch)
+        day, clock = local.date(), clock if arguments.text("time") is not None else local.time()
     days = arguments.number("days", least=1, most=MOST_DAYS) or (1 if day else DAYS)
     limit = arguments.number("limit", least=1, most=MOST_SLOTS) or SLOTS
     today = scene.now.astimezone(zone(branch.time_zone)).date()
@@ -94,10 +101,10 @@ async def check_availability(scene: Scene) -> Answer:
     request = _request(scene, service, branch, staff)
     wide = replace(request, first_day=day, days=days, limit=limit if clock is None else None)
     try:
-        found = await available(scene.connection, wide)
+        read = await read_calendar(scene.connection, wide)
     except NotOffered as refused:
         raise await declined(scene, refused.reason, service, branch) from None
-    slots = _nearest(found, clock, limit)
+    slots = _nearest(slots_in(read, wide), clock, limit)
     answer: Answer = {"ok": True, "service": service.slug, "branch": branch.slug, "slots": await scene.slots(slots)}
     if slots:
         spoken = spoken_list([scene.spoken(slot.local) for slot in slots[:SPOKEN]], scene.language, choice=True)
@@ -108,6 +115,8 @@ async def check_availability(scene: Scene) -> Answer:
     if day is not None:
         wanted = instant(datetime.combine(max(day, today), clock or time(12)), branch.time_zone)
         near = await alternatives(scene.connection, request, wanted)
+        if day > today + timedelta(days=read.rules.offer.horizon_days):
+            raise Declined(RefusalReason.TOO_FAR, alternatives=near)
         answer["alternatives"] = told = await scene.slots(near)
         if near:
             words = {"slots": spoken_list([str(one["spoken"]) for one in told], scene.language, choice=True)}
@@ -146,6 +155,16 @@ def wanted_at(scene: Scene, zone_name: str, argument: str = "starts_at") -> date
     if not scene.now - ANY_PAST < wanted < scene.now + ANY_FUTURE:
         raise Declined(RefusalReason.IN_PAST if wanted < scene.now else RefusalReason.TOO_FAR)
     return wanted
+
+
+def _wall_time(moment: datetime, branch: Branch) -> datetime:
+    """A moment as the clocks at the branch show it; one without offset is that already. Raises Declined."""
+    if moment.tzinfo is None:
+        return moment
+    try:
+        return moment.astimezone(zone(branch.time_zone))
+    except OverflowError:
+        raise Declined(RefusalReason.TIME_UNREADABLE) from None
 
 
 def _request(scene: Scene, service: Service, branch: Branch, staff: StaffMember | None) -> AvailabilityRequest:
