@@ -211,8 +211,11 @@ class BulkDialog(Form[None]):
             yield choice("y", title, possible=not self.typing and not self._not_yet())
         if len(self.scopes) > 1:
             yield choice("a", "about more or fewer", possible=not self.typing)
-        yield choice("tab", "rate, reason" if not self.typing else "on, then back to the question")
+        yield choice("tab", self._fields_text() if not self.typing else "on, then back to the question")
         yield choice("esc", "do nothing")
+
+    def _fields_text(self) -> str:
+        return "rate, reason, number" if self.needs_number else "rate, reason"
 
     def _targets(self, width: int) -> Line:
         pieces: list[Piece] = []
@@ -221,7 +224,7 @@ class BulkDialog(Form[None]):
             pieces += [
                 Piece(f"{number} ", Tone.FAINT if is_here else Tone.ACCENT),
                 Piece(
-                    f"{'▸ ' if is_chosen else ''}{queue.value}",
+                    f"▸ {queue.value}" if is_chosen else f"({queue.value})" if is_here else queue.value,
                     Tone.BRIGHT if is_chosen else Tone.FAINT if is_here else Tone.TEXT,
                 ),
                 Piece("  "),

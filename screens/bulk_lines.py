@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from screens.forms import LABEL, fact, told
 from screens.moments import day_text
 from widgets.figures import age_text, count_text, meter
-from widgets.pieces import Line, Piece, Tone, fitted
+from widgets.pieces import Line, Piece, Tone, fitted, wrapped
+from widgets.safe_text import cell_width
 
 if TYPE_CHECKING:
     from backend.services.held_jobs.selecting import Preview
@@ -70,6 +71,17 @@ def preview_lines(
         target: The queue that they would be moved to; empty while none is chosen.
         is_whole: Whether it was counted for that queue; else only what the jobs are is told.
     """
+    yield from _what_they_are(preview, width)
+    if action == "discard" or (action == "move" and not target):
+        return
+    if not is_whole:
+        yield fact("There", Piece("counting …", Tone.DIM), width=width)
+        return
+    yield from _what_awaits(preview, target, width)
+
+
+def _what_they_are(preview: Preview, width: int) -> Iterable[Line]:
+    """Types, companies, causes, times of the jobs."""
     if len(preview.by_type) > 1:
         yield fact("Job types", Piece(share_text(preview.by_type, len(preview.by_type))), width=width)
     else:
@@ -77,11 +89,17 @@ def preview_lines(
     if preview.companies or preview.by_company:
         label = "Companies" if preview.companies > 1 else "Company"
         shares = preview.by_company
-        text = share_text(shares, max(preview.companies, len(shares))) if len(shares) > 1 else (shares[0][0] or "none")
+        kinds = max(preview.companies, len(shares))
+        text = shares[0][0] or "none"
+        if len(shares) > 1:
+            text = share_text(shares, kinds)
+            if cell_width(text) > width - LABEL - 4:
+                text = share_text(shares, kinds, most=2)
         yield fact(label, Piece(text), width=width)
     if preview.by_cause:
         first = preview.by_cause[0]
-        yield fact("Cause", Piece(f"{first.error_type}: {first.message}"), width=width)
+        for place, found in enumerate(wrapped(f"{first.error_type}: {first.message}", width - LABEL - 4, most=2)):
+            yield fact("" if place else "Cause", *found.pieces, width=width)
         if preview.causes > 1:
             more = preview.causes - 1
             others = "1 other cause" if more == 1 else f"{count_text(more)} other causes"
@@ -92,11 +110,10 @@ def preview_lines(
         yield fact("Held", Piece(span), width=width)
     if preview.deliveries:
         yield fact("Deliveries", Piece(f"{count_text(preview.deliveries)} webhooks are held with them"), width=width)
-    if action == "discard" or (action == "move" and not target):
-        return
-    if not is_whole:
-        yield fact("There", Piece("counting …", Tone.DIM), width=width)
-        return
+
+
+def _what_awaits(preview: Preview, target: str, width: int) -> Iterable[Line]:
+    """What stands in the way of a retry, or of a move to `target`."""
     if preview.providers:
         yield fact("Calls", Piece(f"{', '.join(preview.providers)}: their limits and breakers hold"), width=width)
     if preview.ahead:

@@ -242,19 +242,22 @@ def cause_facts(group: HeldGroup, *, is_gone: bool, quarantines: int) -> tuple[t
     more = group.companies - len(group.top_companies)
     if companies and more > 0:
         companies += f", +{more} more"
-    hour = (
+    lately = (
+        Piece(f" {'Held now':<14}", Tone.DIM),
+        held,
+        Piece("   1 h ", Tone.DIM),
         Piece(f"{count_text(group.held_1h)} "),
         Piece(sparkline(group.trend, 12), Tone.DIM),
-        Piece(f"  24 h {count_text(group.held_24h)}  7 d {count_text(group.held_7d)}", Tone.DIM),
+        Piece(f"   24 h {count_text(group.held_24h)}   7 d {count_text(group.held_7d)}", Tone.DIM),
     )
+    whose = (Piece(f" {'Companies':<14}", Tone.DIM), Piece(companies or count_text(group.companies)))
     facts: list[tuple[str, Content]] = [
         ("Job type", Piece(group.entrypoint, Tone.BRIGHT)),
         ("Queue", Piece(group.queue)),
         ("First", Piece(day_text(group.first_at))),
         ("Last", Piece(day_text(group.last_at))),
-        ("Held now", held),
-        ("Within 1 h", hour),
-        ("Companies", Piece(companies or count_text(group.companies))),
+        ("", lately),
+        ("", whose),
     ]
     if quarantines:
         facts.append(("Quarantined", Piece("▲ jobs like these are held before they run", Tone.WARN)))

@@ -226,6 +226,9 @@ def fact(label: str, *pieces: Piece, width: int) -> Line:
 
 
 def choice(key: str, title: str, more: str = "", *, possible: bool = True) -> Line:
-    """A key and what it does."""
+    """A key and what it does; one that does nothing now stands in brackets, so that it shows without colour too."""
     tones = (Tone.ACCENT, Tone.TEXT, Tone.DIM) if possible else (Tone.FAINT, Tone.FAINT, Tone.FAINT)
-    return Line((*fitted(Piece(f"  {key}", tones[0]), KEY), *fitted(Piece(title, tones[1]), 26), Piece(more, tones[2])))
+    pieces = fitted(Piece(f"  {key}" if possible else f" ({key})", tones[0]), KEY)
+    if not more:
+        return Line((*pieces, Piece(title, tones[1])))
+    return Line((*pieces, *fitted(Piece(title, tones[1]), max(26, len(title) + 2)), Piece(more, tones[2])))
