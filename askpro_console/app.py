@@ -227,11 +227,17 @@ class AskProApp(App[int]):
         elif action.id in CHANGES_HINTS and isinstance(self.screen, ConsoleScreen):
             self.screen.refresh_hints()
 
-    async def open_second(self, name: str) -> None:
-        """Show a screen over the present one, unless it is shown; keys typed after it wait until it is there."""
-        screen = self.screen
+    async def open_second(self, name: str, rest: str = "") -> None:
+        """Show a screen over the present one, unless it is shown; keys typed after it wait until it is there.
+
+        `rest` is what stood after its word on the `:` line: what to look for, where the screen looks for something.
+        """
+        screen: Screen[Any] = self.screen
         if not (isinstance(screen, ConsoleScreen) and name == screen.NAME):
-            await self.push_screen(modes.SECOND[name].make())
+            screen = modes.SECOND[name].make()
+            await self.push_screen(screen)
+        if rest and (look_for := getattr(screen, "look_for", None)) is not None:
+            look_for(rest)
 
     async def action_show_mode(self, mode: str) -> None:
         """Show a screen of the first level; keys typed after it wait until it is there."""

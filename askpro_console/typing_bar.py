@@ -134,7 +134,11 @@ class TypingBar:
         return commands
 
     def _performer(self, action: Action) -> Callable[..., Awaitable[None]]:
-        def perform(_rest: str = "") -> Awaitable[None]:
+        kind, _, name = action.run.partition(".")
+
+        def perform(rest: str = "") -> Awaitable[None]:
+            if kind == "open":
+                return self._app.open_second(name, rest)
             return self._app.action_perform(action.id)
 
         return perform

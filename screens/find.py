@@ -42,7 +42,9 @@ REST_S = 0.06
 MOST = 200
 """Jobs shown."""
 
-EMPTY = "No job matches. Of finished jobs only the newest are looked through."
+EMPTY = (
+    "No job matches. company=SLUG queue=NAME since=2h held narrow it; of finished jobs the newest are looked through."
+)
 
 TOO_COMMON = (
     "No job matches among the newest. These words are too common or too short to look further: add a rarer one."
@@ -114,7 +116,7 @@ class FindField(Field):
             super().__init__()
             self.key = key
 
-    KEYS: ClassVar[frozenset[str]] = frozenset({"up", "down", "pageup", "pagedown", "enter", "tab", "escape"})
+    KEYS: ClassVar[frozenset[str]] = frozenset({"up", "down", "pageup", "pagedown", "enter", "tab", "escape", "ctrl+c"})
 
     def on_key(self, event: events.Key) -> None:
         """Keys that are the list's."""
@@ -217,7 +219,7 @@ class FindScreen(HeldActions):
     def on_find_field_pressed(self, event: FindField.Pressed) -> None:
         """What is not text moves in the list."""
         table = self.query_one(VirtualTable)
-        if event.key == "escape":
+        if event.key in {"escape", "ctrl+c"}:
             self.app.pop_screen()
         elif event.key == "tab":
             table.focus()
@@ -239,6 +241,12 @@ class FindScreen(HeldActions):
         """Other keys do something now."""
         self.refresh_hints()
 
+    def look_for(self, text: str) -> None:
+        """Look for something else."""
+        field = self.query_one(FindField)
+        field.value, field.cursor_position = text, len(text)
+        field.focus()
+
     def action_type(self) -> None:
         """Back to the field."""
         self.query_one(FindField).focus()
@@ -256,7 +264,7 @@ class FindScreen(HeldActions):
         if message.problem:
             bar.tell(message.problem, Tone.WARN)
             if not table.book.total:
-                table.empty_text = message.problem
+                table.empty_text = f"✖ {message.problem}"
                 table.set_rows(())
             return
         table.empty_text = EMPTY if message.is_whole else TOO_COMMON

@@ -142,8 +142,15 @@ ACTIONS: tuple[Action, ...] = (
         ("slash", "f"),
         ("queues",),
         hint=18,
-        words=("find",),
         help="find jobs by number, company, and what stands in their error or payload, while you type",
+    ),
+    Action(
+        "find.open_anywhere",
+        "find jobs",
+        "Screens",
+        "open.find",
+        words=("find",),
+        help="find jobs; `:find WORDS` looks for them at once",
     ),
     Action(
         "find.open_here",

@@ -7,7 +7,9 @@ from datetime import timedelta
 from backend.postgres.address import PostgresAddress, Role
 from screens.find import FindField, FindScreen, question_of
 from tests.databases import OpenConnection
-from tests.screens.held_console import held_console, value
+from tests.screens.consoles import GivenReader, console
+from tests.screens.held_console import DatabaseStack, held_console, value
+from tests.screens.queue_samples import well
 from tests.services.held_scenes import hold, states
 
 
@@ -62,3 +64,13 @@ def test_what_is_typed_is_understood_while_it_is_typed() -> None:
     assert question_of("company= a=b").words == "a=b"
     assert "default" in question_of("queue=nix").problem
     assert "2 h" in question_of("since=soon").problem
+
+
+async def test_find_with_words_is_there_from_every_screen_and_looks_for_them_at_once(database: PostgresAddress) -> None:
+    async with console(GivenReader(well()), first="calls", stack=DatabaseStack(database)) as shown:
+        await shown.until_shows("Calls")
+        await shown.press("colon", *"find", "space", *"nosuch", "enter")
+        await shown.until_shows("find › nosuch", "No job matches. company=SLUG queue=NAME since=2h held")
+        await shown.press("ctrl+c")
+        await shown.until_gone("find › nosuch")
+        assert shown.app.is_running
