@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from askpro_console.at_database import where_to_look, with_database
+from askpro_console.at_database import in_transaction, where_to_look, with_database
 from askpro_console.commands.status import span
 from askpro_console.operator_name import operator_name
 from askpro_console.printed import agree, print_json, print_table
@@ -463,17 +463,7 @@ def _change(
     by = By(operator_name(), system.node)
 
     async def changed(connection: Connection) -> None:
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
-            await work(connection, by)
-        except BaseException:
-            await transaction.rollback()
-            raise
-        if args.dry_run:
-            await transaction.rollback()
-        else:
-            await transaction.commit()
+        await in_transaction(connection, lambda: work(connection, by), keep=not args.dry_run)
 
     try:
         with_database(system, Role.WORKER, "askpro-node", changed)
