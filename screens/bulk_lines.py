@@ -22,6 +22,9 @@ DOING = {"retry": "Retrying", "discard": "Discarding", "move": "Moving", "edit":
 SETTLED_S = 0.5
 """After so long its pace tells how long the rest takes."""
 
+ORPHAN = 8
+"""Cells that a second line has at least."""
+
 MEANING = {
     "retry": "Each starts again from its first attempt, as if it had just been put in.",
     "discard": "They are deleted for good and never run. What is known about their failure stays.",
@@ -98,7 +101,7 @@ def _what_they_are(preview: Preview, width: int) -> Iterable[Line]:
         yield fact(label, Piece(text), width=width)
     if preview.by_cause:
         first = preview.by_cause[0]
-        for place, found in enumerate(wrapped(f"{first.error_type}: {first.message}", width - LABEL - 4, most=2)):
+        for place, found in enumerate(_folded(f"{first.error_type}: {first.message}", width - LABEL - 4)):
             yield fact("" if place else "Cause", *found.pieces, width=width)
         if preview.causes > 1:
             more = preview.causes - 1
@@ -110,6 +113,12 @@ def _what_they_are(preview: Preview, width: int) -> Iterable[Line]:
         yield fact("Held", Piece(span), width=width)
     if preview.deliveries:
         yield fact("Deliveries", Piece(f"{count_text(preview.deliveries)} webhooks are held with them"), width=width)
+
+
+def _folded(text: str, width: int) -> Sequence[Line]:
+    """The text in at most two lines, the second one of them never a word's rest or a unit alone."""
+    lines = wrapped(text, width, most=2)
+    return wrapped(text, width - ORPHAN, most=2) if len(lines) == 2 and lines[1].width < ORPHAN else lines
 
 
 def _what_awaits(preview: Preview, target: str, width: int) -> Iterable[Line]:

@@ -8,6 +8,7 @@ import msgspec
 
 from backend.postgres.address import PostgresAddress, Role
 from backend.queue.port import JobQueue, NewJob
+from backend.services.held_jobs.selecting import CauseCount
 from screens.bulk import BulkDialog
 from screens.bulk_lines import Stand, preview_lines, progress_lines, result_lines, scope_line, share_text
 from screens.bulk_run import RUNNING
@@ -321,6 +322,17 @@ def test_a_dry_run_says_what_would_be_touched_and_what_stands_in_the_way() -> No
     assert "4 stand in default already" in moved
     assert "1: an equal job waits already" in moved
     assert "wait" not in text_of(list(preview_lines(move, "move", 78))), "no queue is chosen yet"
+
+
+def test_a_long_cause_is_folded_without_leaving_a_unit_alone() -> None:
+    cause = CauseCount(fingerprint="c", error_type="Refused", message="HTTP 429, it says: retry after 163 s", jobs=3)
+    shown = [
+        found.plain.rstrip()
+        for found in preview_lines(msgspec.structs.replace(PREVIEW, by_cause=(cause,)), "retry", 60)
+    ]
+    place = next(index for index, text in enumerate(shown) if "Cause" in text)
+    assert shown[place].endswith("retry")
+    assert shown[place + 1].strip() == "after 163 s"
 
 
 def test_progress_and_result_count_what_was_skipped_and_say_why() -> None:
