@@ -69,7 +69,7 @@ with given as (
     insert into pgqueuer_log (job_id, status, entrypoint, priority, traceback)
     select id, 'queued', entrypoint, priority, '{}' from given
 ), marked as (
-    update job_runs set worker_id = $4
+    update job_runs set worker_id = $4, error = 'it was stopped before it brought its worker down'
     where job_id in (select id from given) and worker_id = $1 and ended_at is null
 )
 select id from given

@@ -49,7 +49,10 @@ _JOB = """json_build_object(
                     'job_id', r.job_id, 'attempt', r.attempt, 'entrypoint', r.entrypoint,
                     'node', coalesce((select node from workers where id = r.worker_id), ''), 'worker_id', r.worker_id,
                     'started_at', date_part('epoch', r.started_at), 'ended_at', date_part('epoch', r.ended_at),
-                    'outcome', coalesce(r.outcome, ''), 'waited_s', r.waited_ms / 1000.0::float8,
+                    -- A start without an end whose worker has the job no more: it brought the worker down.
+                    'outcome', coalesce(r.outcome, case when j.queue_manager_id = r.worker_id and j.status = 'picked'
+                                                        then '' else 'crashed' end),
+                    'waited_s', r.waited_ms / 1000.0::float8,
                     'error', left(coalesce(r.error, ''), 2000), 'traceback', {run_traceback})
                     order by r.started_at), '[]')
                 from (select * from job_runs where job_id = known.job_id order by started_at desc limit 200) r))"""

@@ -28,6 +28,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None
     """None while it runs, or when its worker crashed."""
     outcome: str
+    """A word of `RunOutcome`; empty while it runs, `crashed` when its worker did."""
     waited_s: float | None
     error: str
     traceback: str = ""

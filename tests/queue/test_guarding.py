@@ -25,6 +25,7 @@ from backend.queue.troubles import Troubles
 from backend.queue.worker import Worker
 from backend.watch.collect import Sources
 from backend.watch.collect.queues import collect
+from backend.watch.details import Details
 from backend.watch.findings import find
 from tests.databases import OpenConnection
 from tests.queue.bad_scenes import silent_provider
@@ -201,6 +202,14 @@ async def test_that_a_job_made_its_worker_grow_is_not_forgotten_when_the_same_wo
         await asyncio.wait_for(begun.wait(), 30)
         worker._mine[job_id].recall(Recall.GREW)
         await until(lambda: empty(connection), "the job is done")
+    details = Details(database)
+    detail = await details.job(job_id)
+    await details.aclose()
+    assert detail is not None
+    assert [(run.outcome, run.error, run.node) for run in detail.runs] == [
+        ("crashed", "it was stopped before it brought its worker down", ""),
+        ("done", "", "test"),
+    ]
     rows = await connection.fetch("select outcome, worker_id from job_runs order by started_at")
     assert [tuple(row) for row in rows] == [(None, NOBODY), ("done", worker.id)]
 
