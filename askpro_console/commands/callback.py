@@ -13,7 +13,7 @@ import msgspec
 from askpro_console.at_database import with_database
 from askpro_console.operator_name import operator_name
 from askpro_console.printed import clock, print_json, print_table
-from askpro_console.refusal import Refused, WrongUsage
+from askpro_console.refusal import Refused, WrongUsage, nearest
 from askpro_console.system import System
 from backend.domain.phones import masked
 from backend.domain.vocabulary import CallbackState
@@ -84,11 +84,17 @@ def _list(system: System, args: argparse.Namespace) -> int:
         raise WrongUsage("--reason means nothing without --reveal.", "Masked numbers need none.")
     now = datetime.now(UTC)
     states = tuple(CallbackState) if args.all else (CallbackState.OPEN,)
-    lines = _with_database(
-        system,
-        Role.CONSOLE,
-        lambda connection: list_callbacks(connection, now, company=args.company, states=states, overdue=args.overdue),
-    )
+
+    async def read(connection: Connection) -> list[CallbackLine]:
+        if args.company is not None:
+            slugs = [row["slug"] for row in await connection.fetch("select slug from companies")]
+            if args.company not in slugs:
+                near = nearest(args.company, slugs)
+                hint = f"Did you mean {near}?" if near else "`askpro company list`"
+                raise Refused(f"There is no company {args.company}.", hint)
+        return await list_callbacks(connection, now, company=args.company, states=states, overdue=args.overdue)
+
+    lines = _with_database(system, Role.CONSOLE, read)
     if args.reveal:
         _record_reveal(system, lines, args.reason)
     else:

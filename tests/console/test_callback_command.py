@@ -52,7 +52,15 @@ async def test_what_is_due_first_stands_first_and_numbers_are_masked(askpro: She
     assert "open, urgent" in lines[2]
     assert "+49••••678" in lines[1]
     assert [line["name"] for line in await listed(askpro, "--overdue")] == ["Eva"]
-    assert await listed(askpro, "--company", "salon-anders") == []
+    assert len(await listed(askpro, "--company", SALON.slug)) == 2
+
+
+@pytest.mark.usefixtures("setup")
+async def test_callbacks_of_a_mistyped_company_are_not_said_to_be_none(askpro: Shell) -> None:
+    said = await askpro("callback", "ls", "--company", f"{SALON.slug}x", code=1)
+
+    assert f"There is no company {SALON.slug}x." in said
+    assert f"Did you mean {SALON.slug}?" in said
 
 
 @pytest.mark.usefixtures("setup")
@@ -68,7 +76,7 @@ async def test_whole_numbers_are_shown_for_a_reason_that_is_kept_without_them(
     assert (await askpro("callback", "ls", "--reveal", "--reason", "ticket\n 7")).count("+4917012345678") == 2
     (line,) = await listed(askpro, "--overdue", "--reveal", "--reason", "calling back")
     assert line["phone"] == "+4917012345678"
-    assert await listed(askpro, "--company", "nobody", "--reveal", "--reason", "nothing to show") == []
+    await askpro("callback", "ls", "--company", "nobody", "--reveal", "--reason", "nothing to show", code=1)
     kept = await console.fetch("select actor, action, subject, reason, detail::text from audit_log order by id")
     assert [tuple(row)[:4] for row in kept] == [
         (getpass.getuser(), "callback.reveal", "2 callbacks", "ticket 7"),

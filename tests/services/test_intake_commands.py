@@ -131,6 +131,17 @@ async def test_a_mistyped_company_is_told_the_right_one(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("prepared")
+@pytest.mark.parametrize("typed", ["12", "301234567", "(030) 1234567", "049/30"])
+async def test_a_mistyped_number_is_not_taken_for_an_agent(
+    run: Run, open_connection: OpenConnection, typed: str
+) -> None:
+    code, output = await in_thread(run, "assign", typed, "praxis/mitte", "--yes")
+    assert code == 1
+    assert f"{typed} is no phone number with its country code" in output
+    assert await (await open_connection(Role.SETUP)).fetchval("select count(*) from agents") == 0
+
+
+@pytest.mark.usefixtures("prepared")
 async def test_replay_accepts_what_is_good_with_todays_key(run: Run, open_connection: OpenConnection) -> None:
     watch = await open_connection(Role.WATCH)
     code, output = await in_thread(run, "replay", "--provider", "retell", "--since", "2h", "--dry-run", "--json")

@@ -138,7 +138,7 @@ def normal_target(text: str) -> str:
     text = text.strip()
     if not text:
         raise AssignmentRefused("A number (+49…) or an agent's id is needed.")
-    if text[0] in "+0":
+    if text[0] in "+0" or not any(character.isalpha() for character in text):
         number = dialled_number(text)
         if number is None:
             raise AssignmentRefused(f"{text} is no phone number with its country code, such as +493012345678.")
