@@ -378,7 +378,7 @@ def callback_pieces(business: BusinessSnapshot | None) -> Content:
 
 def company_lines(business: BusinessSnapshot, width: int, most: int) -> list[Line]:
     """Today by company: calls, bookings, revenue."""
-    name = max(12, min(40, width - 32))
+    name = max(12, min(40, width - 28))
     lines = [line(Piece(f" {'':<{name}}{'calls':>7}{'booked':>8}{'revenue':>12}", Tone.DIM))]
     if not business.companies:
         return [*lines, line(Piece(" no company yet: askpro simulate makes some", Tone.DIM))]

@@ -164,6 +164,12 @@ def test_routes_that_differ_at_their_end_can_be_told_apart() -> None:
     assert "…/no-show" in shown
 
 
+def test_a_company_of_thirty_letters_has_its_whole_name_at_120_columns() -> None:
+    row = CompanyRow(company="z", name="Zahnarztpraxis Kessler & Wolff", calls=1, booked=1, revenue_cents=1)
+    snapshots: dict[str, Snapshot] = {"business": business(companies=(row,)), "queues": queues()}
+    assert row.name in text_of(page_lines(snapshots, 120, 37, Trails()))
+
+
 def test_what_the_page_has_no_room_for_is_counted() -> None:
     shown = text_of(page_lines(busy(), 120, 37, Trails())[:37])
     (more,) = re.findall(r"and (\d+) more", shown)
