@@ -113,6 +113,7 @@ async def _postgres(address: PostgresAddress, far: str) -> list[Finding]:
     from backend.postgres.address import Role
     from backend.postgres.pools import DATABASE_ERRORS, connect
     from backend.postgres.verify import check_schema
+    from backend.valkey.client import in_few_words
 
     try:
         connection = await _bounded(connect(address, Role.CONSOLE, application="askpro-doctor"))
@@ -123,9 +124,8 @@ async def _postgres(address: PostgresAddress, far: str) -> list[Finding]:
         finally:
             connection.terminate()
     except DATABASE_ERRORS as wrong:
-        reason = str(wrong) or type(wrong).__name__
         remedy = far or "`askpro logs postgres` says more."
-        return [_finding("PostgreSQL", Verdict.CRIT, f"cannot be reached: {reason}", remedy)]
+        return [_finding("PostgreSQL", Verdict.CRIT, f"cannot be reached: {in_few_words(wrong)}", remedy)]
     findings = [_finding("PostgreSQL", Verdict.OK, f"answers, version {version}")]
     if schema.broken:
         remedy = "Run `askpro db migrate`." if not far else "Bring both systems to one version."
