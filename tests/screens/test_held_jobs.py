@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
+from textual import events
 
 from backend.postgres.address import PostgresAddress, Role
 from backend.queue.port import JobQueue, NewJob
@@ -286,6 +287,51 @@ async def test_a_cause_beyond_those_that_snapshots_tell_of_is_not_called_gone(
         await worker.execute("update held_jobs set state = 'discarded'")
         screen.action_reload()
         await shown.until_shows("None is held for this cause any more.", "Held now      0")
+
+
+HOSTILE = (
+    "1e999",
+    f"{10**30}",
+    "٣h",
+    "🕐👩‍👩‍👧",
+    "x" * 10_000,
+    "a\0b",
+    "one\ntwo",
+    "nan",
+    "-1",
+    "[red]x[/]",
+    "\x1b[2J",
+)
+
+
+async def test_whatever_stands_in_a_field_is_answered_in_words_and_changes_nothing(
+    database: PostgresAddress, open_connection: OpenConnection
+) -> None:
+    worker = await open_connection(Role.WORKER)
+    await hold(worker)
+    async with held_console(database, CauseScreen(GROUP), size=(80, 24)) as shown:
+        await shown.until_shows("Jobs  1")
+        for key, asks, names in (
+            ("r", "Retry 1 held job?", ("rate",)),
+            ("m", "Move 1 held job to", ("rate",)),
+            ("Q", "0 jobs wait that it would hold", ("until", "company")),
+        ):
+            await shown.press(key)
+            await shown.until_shows(asks)
+            dialog = shown.app.screen
+            for name in names:
+                for text in HOSTILE:
+                    field = dialog.query_one(f"#field-{name}", Field)
+                    field.post_message(events.Paste(text))
+                    await shown.until(lambda field=field: bool(field.value))  # type: ignore[misc]  # bound at once
+                    assert field.value.isprintable()
+                    assert len(field.value) <= 256
+                    await shown.press("y")
+                    assert shown.app.screen is dialog
+                    field.value = ""
+            await shown.press("escape")
+    assert await states(worker) == {"held": 1}
+    assert await value(database, "select count(*) from quarantines") == 0
 
 
 async def test_who_may_only_read_changes_nothing_and_a_dead_database_is_told_in_words(
