@@ -1,4 +1,4 @@
-"""Puts the demo's history into the database, once: all of it in one transaction, or nothing."""
+"""Puts the demo's history into the database, once: all of it in one transaction, or nothing; then its jobs' counts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from backend.postgres.address import PostgresAddress, Role
 from backend.postgres.pools import Connection, connect
 from backend.simulate.businesses import DEMO, Business, businesses
 from backend.simulate.history import History, Ids, JsonRow, write_history
+from backend.simulate.job_history import seed_jobs
 from backend.simulate.settle import settle
 
 PREFIX = "call_demo"
@@ -21,6 +22,8 @@ HISTORY_PREFIX = f"{PREFIX}_h"
 BATCH = 1_000
 
 LOCK = "select pg_advisory_xact_lock(hashtextextended('simulate:history', 0))"
+
+RUNG = "select started_at from calls where started_at > now() - interval '8 days' and provider_call_id ^@ $1"
 
 SEEDED = "select exists (select from calls where provider_call_id ^@ $1)"
 
@@ -43,19 +46,28 @@ async def seed_demo(
     try:
         async with connection.transaction():
             await connection.execute(LOCK)
-            if days <= 0 or await connection.fetchval(SEEDED, PREFIX):
+            if days <= 0:
                 return 0
-            history = write_history(
-                companies,
-                await read_ids(connection, companies),
-                now=time.time() if now is None else now,
-                days=days,
-                calls_per_minute=calls_per_minute,
-                seed=seed,
-                prefix=HISTORY_PREFIX,
-            )
-            await insert(connection, history)
-            return len(history.calls)
+            if await connection.fetchval(SEEDED, PREFIX):
+                history = History()
+            else:
+                history = write_history(
+                    companies,
+                    await read_ids(connection, companies),
+                    now=time.time() if now is None else now,
+                    days=days,
+                    calls_per_minute=calls_per_minute,
+                    seed=seed,
+                    prefix=HISTORY_PREFIX,
+                )
+                await insert(connection, history)
+        rung = await connection.fetch(RUNG, HISTORY_PREFIX)
+        worker = await connect(address, Role.WORKER, application="askpro-simulate")
+        try:
+            await seed_jobs(worker, [row["started_at"] for row in rung])
+        finally:
+            await worker.close()
+        return len(history.calls)
     finally:
         await connection.close()
 
