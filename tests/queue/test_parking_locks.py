@@ -15,7 +15,10 @@ from tests.databases import OpenConnection, OpenPool
 from tests.queue.scenes import OwnConnection, job, put
 
 ROUNDS = 200
-JOBS, TAKEN = 24, 10
+JOBS, TAKEN = 200, 90
+HALF = TAKEN // 2
+"""Of what a worker takes so many are to be parked; the others were, and are taken up."""
+
 KIND = "webhooks.a"
 ANNA = By("anna", "here")
 
@@ -42,13 +45,17 @@ async def test_two_workers_that_park_and_take_up_while_a_pause_ends_never_deadlo
             "update pgqueuer"
             " set status = 'queued', queue_manager_id = null, execute_after = now() - interval '1 second'"
         )
+        await connection.execute(
+            "insert into parked_jobs (job_id, kind, name) select id, 'company', 'salon' from pgqueuer"
+            " on conflict do nothing"
+        )
         taken = [(await each.take(TAKEN, (KIND,))).claims for each in workers]
         assert [len(claims) for claims in taken] == [TAKEN, TAKEN]
         mine = [draw.sample(claims, len(claims)) for claims in taken]
         work = [
-            *(each.park(claims) for each, claims in zip(workers, mine, strict=True)),
+            *(each.park(claims[:HALF]) for each, claims in zip(workers, mine, strict=True)),
             *(each.keep([claim.job_id for claim in claims]) for each, claims in zip(workers, mine, strict=True)),
-            *(each.unpark(draw.sample(claims, 6)) for each, claims in zip(workers, mine, strict=True)),
+            *(each.unpark(claims[HALF:]) for each, claims in zip(workers, mine, strict=True)),
             workers[0].park_waiting(company, KIND),
             end_pause(operator, 0),
         ]
