@@ -282,6 +282,11 @@ def companies_cell(group: HeldGroup) -> Content:
     return (Piece(f"{first} {_counted(count)}"), Piece(f", +{group.companies - 1}", Tone.DIM))
 
 
+def trend_cell(group: HeldGroup) -> Content:
+    """The last hour in twelve bars; an hour without any is faint."""
+    return Piece(sparkline(group.trend, 12), Tone.ACCENT if any(group.trend) else Tone.FAINT)
+
+
 def _moment(column: str, title: str, priority: int) -> Column[HeldGroup]:
     def at(row: HeldGroup) -> float:
         return float(getattr(row, f"{column}_at"))
@@ -305,10 +310,10 @@ def _held(column: str, title: str, value: str, priority: int) -> Column[HeldGrou
 
 CAUSES: tuple[Column[HeldGroup], ...] = (
     Column("type", "Job type", cell=lambda row: Piece(row.entrypoint, Tone.BRIGHT), width=22, grow=1, most=34),
-    Column("error", "Cause", cell=lambda row: Piece(f"{row.error_type}: {row.message}"), width=30, grow=4),
+    Column("error", "Cause", cell=lambda row: Piece(f"{row.error_type}: {row.message}"), width=30, grow=9),
     Column("hour", "1 h", cell=held_count_cell, width=6, align="right", sort=lambda row: row.held_1h, descending=True,
            searched=False),
-    Column("trend", "last hour", cell=lambda row: Piece(sparkline(row.trend, 12), Tone.ACCENT), width=12,
+    Column("trend", "last hour", cell=trend_cell, width=12,
            searched=False, priority=5),
     _held("day", "24 h", "held_24h", 3),
     _held("week", "7 d", "held_7d", 6),

@@ -164,3 +164,13 @@ async def test_old_data_leaves_room_for_why_it_is_old() -> None:
         reader.fail("queues", "Valkey: connection refused", age_s=42.0)
         await shown.until_shows("▲ STALE", "▲ Valkey: connection refused")
         await shown.until_shows("default.calendar_sync")
+
+
+async def test_a_screen_is_painted_once_it_is_laid_out_and_not_after_a_fixed_time() -> None:
+    async with console(GivenReader(well()), first="calls") as shown:
+        await shown.until_shows("Calls")
+        shown.app.delay_update(3600.0)
+        await shown.press("5")
+        await shown.until(lambda: not shown.app._batch_count, "the repaint")
+        await shown.until_shows("● works")
+        assert shown.app.screen._css_update_count == shown.app._css_update_count
