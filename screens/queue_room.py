@@ -44,9 +44,7 @@ def heights(room: int, sizes: Mapping[str, int], wanted: str, *, names: tuple[st
     if not possible:
         return {}
     first = [wanted] if wanted in possible else []
-    queue = first + [
-        name for name in ("causes", "lanes", "notes", "types", "providers") if name in possible and name not in first
-    ]
+    queue = first + [name for name in URGENT if name in possible and name not in first]
     given: dict[str, int] = {}
     left = room
     for name in queue:
