@@ -32,8 +32,10 @@ DEEPER = 8_000
 SAMPLED = 1_000
 """Held jobs by which it is judged how common a word is."""
 
-RARE = 0.015
-"""A word in no more than this share of the held jobs is looked up in the index; a more common one costs too much."""
+RARE = 0.0075
+"""A word in no more than this share of the held jobs is looked up in the index: the jobs that it leads to lie
+all over the table, each on a page of its own that may have to be read. Of a more common one the newest `DEEPER` have a
+full page of answers."""
 
 FEWEST_LETTERS = 3
 """Shorter words are not in the index."""
