@@ -85,7 +85,7 @@ def test_a_hostile_caller_can_be_opened_with_everything_around_it(console: Termi
     console.press("enter")
     console.until_shows(f"  /{word}", "⏎ open")
     console.press("enter")
-    console.until_shows("Timeline", "call_analyzed", "Provider's id")
+    console.until_shows("Timeline", "call_analyzed", "At provider")
     harmless(console.output)
 
 
