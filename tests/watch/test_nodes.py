@@ -17,7 +17,9 @@ from backend.postgres.address import PostgresAddress, Role
 from backend.services.fleet.orders import became, order
 from backend.services.fleet.registry import NameTaken, Self, back_soon, beat, claim, forget, leave
 from backend.services.operating.audit import By
+from backend.services.operating.pauses import pause
 from backend.services.operating.refusals import NotPossible
+from backend.services.operating.slots import scale
 from backend.stack.control import Control, ControlServer
 from backend.stack.layout import Layout
 from backend.stack.status import Phase, ProcessState, ProcessStatus, Status
@@ -144,8 +146,13 @@ async def test_only_who_is_gone_is_forgotten(desk: OwnConnection, watch: Connect
     with pytest.raises(NotPossible, match="node-2 works"):
         await forget(desk, ANNA, "node-2")
     await silent_for(desk, "node-2", 100.0)
+    await pause(desk, ANNA, PauseKind.NODE, "node-2", reason="smoke")
+    await scale(desk, ANNA, "default", 3, node="node-2", reason="")
+    await scale(desk, ANNA, "default", 4, reason="")
     await forget(desk, ANNA, "node-2", reason="scrapped")
     assert (await fleet(watch)).nodes == ()
+    assert await desk.fetchval("select count(*) from pauses where resumed_at is null") == 0, "the next is not drained"
+    assert [row["node"] for row in await desk.fetch("select node from queue_slots")] == [""]
     with pytest.raises(NotPossible, match="no node node-2"):
         await forget(desk, ANNA, "node-2")
     assert await desk.fetchval("select reason from audit_log where action = 'node.forget'") == "scrapped"

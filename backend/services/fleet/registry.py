@@ -5,11 +5,14 @@ All times are the database's, so that clocks of machines need not agree.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+from backend.domain.vocabulary import PauseKind
 from backend.postgres.pools import Connection
 from backend.services.operating.audit import By, record
-from backend.services.operating.refusals import NotPossible
+from backend.services.operating.pauses import resume
+from backend.services.operating.refusals import AlreadySo, NotPossible
 from backend.services.operating.subjects import known_node
 
 BEAT_S = 2.0
@@ -110,12 +113,18 @@ async def back_soon(connection: Connection, me: Self) -> None:
 
 
 async def forget(connection: Connection, by: By, node: str, *, reason: str = "") -> None:
-    """Strike a node that does not work any more off the register. Recorded. Raises NotPossible."""
+    """Strike a node that does not work any more off the register, with what was said of it. Recorded.
+
+    Another machine of that name begins afresh: not drained, with the slots that hold for all. Raises NotPossible.
+    """
     row = await connection.fetchrow(_STANDING, node, VANISHED_S)
     if row is None:
         raise await not_registered(connection, node)
     if row["works"]:
         raise NotPossible(f"{node} works: it would be back in a moment.", "`askpro down` there stops it.")
+    with suppress(AlreadySo):
+        await resume(connection, by, PauseKind.NODE, node, reason=reason)
+    await connection.execute("delete from queue_slots where node = $1", node)
     await connection.execute("delete from nodes where node = $1", node)
     await record(connection, by, "node.forget", node, reason=reason)
 
