@@ -14,7 +14,7 @@ run: .venv/runtime ## Start the system with demo traffic and open the console
 	@$(PY) -m askpro_console --demo
 
 test: .venv/dev ## Run all tests (own servers, no network)
-	@$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev ## Lint, format check, strict types, import contracts
 	@.venv/bin/ruff check .

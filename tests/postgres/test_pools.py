@@ -9,6 +9,7 @@ import pytest
 from backend.postgres.address import PostgresAddress, Role, Superuser
 from backend.postgres.pools import DATABASE_ERRORS, tenant
 from tests.databases import OpenConnection, OpenPool, SuperuserConnection
+from tests.queue.scenes import until
 
 
 async def test_a_backend_that_dies_within_a_transaction_costs_that_transaction_only(
@@ -44,8 +45,12 @@ async def test_a_transaction_that_is_cancelled_is_rolled_back(
             has_written.set()
             await connection.execute("select pg_sleep(60)")
 
+    watch = await open_connection(Role.WATCH)
+    sleeps = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
     task = asyncio.create_task(write_and_wait())
     await asyncio.wait_for(has_written.wait(), 30)
+    # What is cancelled before the server has begun with it goes on there until its time limit.
+    await until(lambda: watch.fetchval(sleeps), "the server sleeps")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
