@@ -6,8 +6,10 @@ A screen declares `NAME`, `TITLE` and `DOMAINS`, yields its widgets from `body`,
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 from zoneinfo import ZoneInfo
@@ -43,6 +45,9 @@ BEHIND = 3
 
 RETRY_S = 0.05
 """Time until a repaint that waited is tried again."""
+
+OPEN_S = 2.0
+"""Keys wait no longer than that for what a row opens."""
 
 
 Result = TypeVar("Result")
@@ -98,6 +103,8 @@ class ConsoleScreen(PatientScreen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.seen: dict[str, Seen] = {}
+        self._has_opened = asyncio.Event()
+        """Set when what opening a row asks for is done."""
 
     # For subclasses
 
@@ -125,6 +132,20 @@ class ConsoleScreen(PatientScreen[None]):
                 table.tick()
 
     # What it offers
+
+    async def action_open_row(self) -> None:
+        """Open the row under the cursor. Keys typed after it wait until what it opens is there."""
+        table = self.table
+        if table is None or table.cursor_row is None:
+            return
+        self._has_opened.clear()
+        table.action_open()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._has_opened.wait(), OPEN_S)
+
+    def _on_virtual_table_opened(self) -> None:
+        # Called after the subclass's own.
+        self._has_opened.set()
 
     @property
     def host(self) -> Host:

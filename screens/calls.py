@@ -194,12 +194,12 @@ class CallsScreen(ConsoleScreen):
         """The call under the cursor."""
         self._glance()
 
-    def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
+    async def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """A call opens with everything that happened for it."""
         if isinstance(event.row, CallRow):
             from screens.things import open_thing
 
-            open_thing(self.app, "call", event.row.id, crumbs=(self.TITLE,))
+            await open_thing(self.app, "call", event.row.id, crumbs=(self.TITLE,))
 
     def _glance(self) -> None:
         if self.app.size.width < WIDE:

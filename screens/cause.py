@@ -147,9 +147,10 @@ class CauseScreen(HeldActions):
             self._group = counted(self._group, message.jobs, time.time())
         self._draw()
 
-    def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
+    async def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """A job opens."""
-        open_thing(self.app, "job", f"{event.row.job_id}", crumbs=(*self.CRUMBS, self.TITLE))  # type: ignore[attr-defined]  # rows are HeldJobs
+        job = f"{event.row.job_id}"  # type: ignore[attr-defined]  # rows are HeldJobs
+        await open_thing(self.app, "job", job, crumbs=(*self.CRUMBS, self.TITLE))
 
     def scopes(self) -> tuple[Scope, ...]:
         """The marked jobs, or the one under the cursor; those that the filter shows; all of the cause."""

@@ -249,12 +249,12 @@ class DetailScreen(ConsoleScreen):
         """The thing's own name in the header."""
         return self.crumbs, self._page.title if self._page else self.TITLE
 
-    def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
+    async def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """Follow an entry to the thing it tells of."""
         if isinstance(event.row, Entry):
             from screens.things import open_thing
 
-            if not open_thing(self.app, event.row.kind, event.row.id, crumbs=(*self.crumbs, self.TITLE)):
+            if not await open_thing(self.app, event.row.kind, event.row.id, crumbs=(*self.crumbs, self.TITLE)):
                 self.host.say(f"That is all there is to this {event.row.kind}.")
 
     def _draw(self) -> None:

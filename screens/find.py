@@ -276,9 +276,10 @@ class FindScreen(HeldActions):
         bar.tell(f"{shown}  {message.took_s * 1000:.0f} ms")
         table.set_rows(message.jobs, at_once=is_another)
 
-    def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
+    async def on_virtual_table_opened(self, event: VirtualTable.Opened) -> None:
         """A job opens."""
-        open_thing(self.app, "job", f"{event.row.job_id}", crumbs=(*self.CRUMBS, self.TITLE))  # type: ignore[attr-defined]  # rows are FoundJobs
+        job = f"{event.row.job_id}"  # type: ignore[attr-defined]  # rows are FoundJobs
+        await open_thing(self.app, "job", job, crumbs=(*self.CRUMBS, self.TITLE))
 
     def scopes(self) -> tuple[Scope, ...]:
         """The marked jobs or the one under the cursor; and all held ones that match what was typed."""

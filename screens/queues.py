@@ -263,7 +263,7 @@ class QueuesScreen(QueueActions):
             case Note(ref=TroubleRow(job_id=int() as job_id)):
                 from screens.things import open_thing
 
-                open_thing(self.app, "job", f"{job_id}", crumbs=(self.TITLE,))
+                await open_thing(self.app, "job", f"{job_id}", crumbs=(self.TITLE,))
             case Note(ref=SlotChange() as changed):
                 self.host.say(changed.why)
             case Lane() | ProviderLine():

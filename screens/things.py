@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from backend.watch.snapshots import AppointmentRow, CallRow
 
 
-def open_thing(app: App[Any], kind: str, thing_id: str, *, crumbs: tuple[str, ...]) -> bool:
-    """Open a thing's screen over the present one; False when things of this kind have none."""
+async def open_thing(app: App[Any], kind: str, thing_id: str, *, crumbs: tuple[str, ...]) -> bool:
+    """Open a thing's screen over the present one, until it is there; False when things of this kind have none."""
     from screens.job import JobScreen
 
     screens: dict[str, type[DetailScreen]] = {
@@ -38,7 +38,7 @@ def open_thing(app: App[Any], kind: str, thing_id: str, *, crumbs: tuple[str, ..
         return False
     screen = screen_class(thing_id)
     screen.crumbs = crumbs
-    app.push_screen(screen)
+    await app.push_screen(screen)
     return True
 
 

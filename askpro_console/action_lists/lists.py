@@ -29,7 +29,7 @@ FILTERED = tuple(screen for screen in LISTS if screen not in {"queues", "find"})
 """Where `/` filters; elsewhere it finds jobs."""
 
 ACTIONS: tuple[Action, ...] = (
-    Action("list.open", "open", "List", "list.open", ("enter",), OPENED, hint=10, help="open the row"),
+    Action("list.open", "open", "List", "screen.open_row", ("enter",), OPENED, hint=10, help="open the row"),
     Action(
         "list.filter",
         "filter",

@@ -183,6 +183,14 @@ def test_what_is_typed_ahead_reaches_what_the_first_key_opened(console: Terminal
     console.until_shows("Machines")
     console.write(b"2:fleet\rR")
     console.until_shows("Restart postgres?")
+    console.write(b"\x1b")
+    console.until(lambda: "Restart postgres?" not in console.text, "the question to be gone")
+    console.write(b"2")
+    console.until_shows("── Calls  60 ──")
+    console.write(b"\r?")
+    console.until_shows("turn the order round")
+    console.write(b"\x1b")
+    console.until_shows("Calls › ")
 
 
 def test_lines_that_the_terminal_moves_by_itself_end_where_a_full_repaint_puts_them(tmp_path: Path) -> None:
