@@ -8,5 +8,6 @@ from hypothesis import settings
 pytest_plugins = ["tests.engines", "tests.databases", "tests.whole_system", "tests.api.shared_api"]
 
 # How long an example takes says nothing on a busy machine, so no example fails for it.
-settings.register_profile("askpro", deadline=None)
+# Sixty examples instead of a hundred keep the whole suite below ten minutes.
+settings.register_profile("askpro", deadline=None, max_examples=60)
 settings.load_profile("askpro")

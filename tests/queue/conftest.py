@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from backend.postgres.address import Role
+from backend.postgres.address import PostgresAddress, Role
 from tests.databases import OpenConnection
+from tests.home import Shell, settle_home
+
+
+@pytest.fixture
+def askpro_queue(
+    database: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    """`askpro queue …` in this process, on the test's database."""
+    settle_home(tmp_path, database, monkeypatch)
+    return Shell(capsys, "queue")
 
 
 @pytest.fixture

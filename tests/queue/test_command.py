@@ -11,16 +11,8 @@ from backend.queue.context import JobContext
 from backend.queue.failures import Permanent
 from backend.queue.port import JobQueue, NewJob
 from tests.databases import OpenConnection
-from tests.home import Shell, settle_home
+from tests.home import Shell
 from tests.queue.scenes import OwnConnection, config_for, put, until, working
-
-
-@pytest.fixture
-def askpro_queue(
-    database: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    settle_home(tmp_path, database, monkeypatch)
-    return Shell(capsys, "queue")
 
 
 @pytest.fixture

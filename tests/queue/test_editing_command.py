@@ -9,18 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from backend.postgres.address import PostgresAddress, Role
+from backend.postgres.address import Role
 from tests.databases import OpenConnection, OwnConnection
-from tests.home import Shell, settle_home
+from tests.home import Shell
 from tests.services.held_scenes import hold, states
-
-
-@pytest.fixture
-def askpro_queue(
-    database: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    settle_home(tmp_path, database, monkeypatch)
-    return Shell(capsys, "queue")
 
 
 @pytest.fixture

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 
-import pytest
-
-from backend.postgres.address import PostgresAddress, Role
+from backend.postgres.address import Role
 from backend.queue.counting import Counting
 from backend.queue.periodic import SCHEDULE, enqueue_due
 from tests.databases import OpenConnection
-from tests.home import Shell, settle_home
+from tests.home import Shell
 from tests.queue.test_counting import CALL, ran
 
 SWEEP = "default.release_holds"
 STALE = "default.close_stale_calls"
-
-
-@pytest.fixture
-def askpro_queue(
-    database: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    settle_home(tmp_path, database, monkeypatch)
-    return Shell(capsys, "queue")
 
 
 async def read(shell: Shell, *arguments: str) -> Any:  # noqa: ANN401  # JSON of any shape

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from askpro_console.operator_name import operator_name
 from backend.domain.vocabulary import PauseKind
-from backend.postgres.address import PostgresAddress
 from backend.queue.port import JobQueue, NewJob
 from backend.services.operating.obeying import pause_obeyed
 from tests.databases import OpenConnection, OwnConnection
-from tests.home import Shell, settle_home
+from tests.home import Shell
 from tests.watch.scenery import company_scenery
-
-
-@pytest.fixture
-def askpro_queue(
-    database: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    settle_home(tmp_path, database, monkeypatch)
-    return Shell(capsys, "queue")
 
 
 @pytest.fixture

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from backend.postgres.address import PostgresAddress
-from tests.home import Shell, settle_home
+from tests.home import Shell
 
 CHOICES = ("--queue", "--type", "--cause", "--company", "--text", "--since", "--before", "--limit")
-
-
-@pytest.fixture
-def askpro_queue(
-    database: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    settle_home(tmp_path, database, monkeypatch)
-    return Shell(capsys, "queue")
 
 
 @pytest.mark.parametrize("option", CHOICES)
